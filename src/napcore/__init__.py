@@ -1,0 +1,102 @@
+"""napcore: the dispatch core for QQ / OneBot 11 bots.
+
+What does no I/O is imported with the package; ``Relay``, ``run``, ``Config`` and ``load_config``
+are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+from napcore.core.filter import Filter
+from napcore.core.hub import Hub, HubClient
+from napcore.core.policy import Policy
+from napcore.dispatch import (
+    COMPILED,
+    Event,
+    Report,
+    Request,
+    Response,
+    peek,
+    peek_frame,
+    peek_request,
+)
+from napcore.errors import (
+    ActionFailed,
+    AmbiguousAccount,
+    BadEvent,
+    CallError,
+    CallTimeout,
+    ConfigError,
+    ConfigProblem,
+    ConnectionClosed,
+    NapcoreError,
+    NotSent,
+    OutcomeUnknown,
+)
+from napcore.types import Outcome, Segment
+
+if TYPE_CHECKING:
+    from napcore.core.config import Config
+    from napcore.edge.settings import load_config
+    from napcore.net.relay import Relay
+    from napcore.net.runner import run
+
+__all__ = (
+    "COMPILED",
+    "ActionFailed",
+    "AmbiguousAccount",
+    "BadEvent",
+    "CallError",
+    "CallTimeout",
+    "Config",
+    "ConfigError",
+    "ConfigProblem",
+    "ConnectionClosed",
+    "Event",
+    "Filter",
+    "Hub",
+    "HubClient",
+    "NapcoreError",
+    "NotSent",
+    "Outcome",
+    "OutcomeUnknown",
+    "Policy",
+    "Relay",
+    "Report",
+    "Request",
+    "Response",
+    "Segment",
+    "__version__",
+    "load_config",
+    "peek",
+    "peek_frame",
+    "peek_request",
+    "run",
+)
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "Config": "napcore.core.config",
+    "Relay": "napcore.net.relay",
+    "load_config": "napcore.edge.settings",
+    "run": "napcore.net.runner",
+}
+
+logging.getLogger("napcore").addHandler(logging.NullHandler())
+
+
+def __getattr__(name: str) -> Any:
+    module = _LAZY.get(name)
+    if module is None:
+        raise AttributeError(f"module 'napcore' has no attribute {name!r}")
+    value = getattr(importlib.import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -1,0 +1,109 @@
+# Layouts of the compiled dispatch core, for extensions of this package that reach into them.
+
+cimport cython
+from cpython.object cimport PyObject
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+
+
+cdef extern from "_index.h":
+    ctypedef struct nc_index:
+        size_t words
+
+
+cdef enum:
+    DROP_REASON_COUNT = 9
+    INDEXES = 7
+    KIND_SLOTS = 256
+
+
+cdef struct Entry:
+    # One event in the lane of an outbox.
+    PyObject *payload  # owned; NULL once written
+    int64_t sequence
+    double expiry
+    Py_ssize_t size
+    int event_class
+
+
+cdef struct KindSlot:
+    # What the kinds of an event decide; the rows themselves are in Router.kind_rows.
+    PyObject *kind  # owned; NULL: the slot is free
+    PyObject *sub_type  # owned
+    int treatment
+
+
+@cython.final
+cdef class Event:
+    cdef readonly bytes raw
+    cdef readonly str post_type
+    cdef readonly str kind
+    cdef readonly str sub_type
+    cdef object decoded
+    cdef int64_t account, group, user, message, when  # 0: none
+    cdef readonly int event_class
+
+
+@cython.final
+cdef class Outbox:
+    # What every offer touches comes first and lies together.
+
+    # The event lane is a ring; these count entries since its start, so that
+    # confirmed <= written <= staged <= waiting <= tail. What lies between staged and waiting is
+    # a gap left by events that were evicted, expired or taken.
+    cdef Entry *ring
+    cdef uint64_t capacity  # a power of two, or 0
+    cdef uint64_t confirmed_to, written_to, staged_to, waiting_from, tail
+    cdef Py_ssize_t lane_bytes
+    cdef int64_t received_count, dropped_count, most_queued
+    cdef double max_events, max_bytes, max_frame
+    cdef double[4] lifetimes  # by event class
+    cdef int overflow
+    cdef int closing  # the close code, 0 for none
+    cdef uint64_t batch  # the last one that touched it
+    cdef int64_t dropped_before  # the count when it did
+
+    cdef public object owner
+    cdef int64_t confirmed_count, late_count, last_written
+    cdef int64_t[DROP_REASON_COUNT] drops
+    cdef list control
+    cdef Py_ssize_t control_staged, control_bytes
+
+    cdef int put(self, object payload, Py_ssize_t size, int event_class, int64_t sequence, double now) except -1
+    cdef int refuse(self, Py_ssize_t size) noexcept
+    cdef int overflown(self) noexcept
+    cdef Py_ssize_t queued_count(self) noexcept
+    cdef bint fits(self, Py_ssize_t size) noexcept
+    cdef void drop_first(self, int reason) noexcept
+    cdef int64_t drop_waiting(self, int reason) noexcept
+    cdef int make_room(self) except -1
+    cdef void rest(self) noexcept
+
+
+@cython.final
+cdef class Router:
+    cdef list outboxes  # by row; None: the row is free
+    cdef list rules  # by row
+    cdef bytearray forms  # by row
+    cdef list free_rows  # a heap
+    cdef readonly int64_t sequence
+
+    cdef size_t words  # per set of rows
+    cdef uint64_t *sets  # one set of rows after the other, see there too
+    cdef nc_index[INDEXES] indexes  # see the enum in _dispatch.pyx
+    cdef dict patterns  # the numbers of kind patterns in the indexes
+    cdef Py_ssize_t longest_pattern, patterns_made
+
+    cdef KindSlot[KIND_SLOTS + 1] kind_slots
+    cdef uint64_t *kind_rows
+
+    cdef uint64_t *rows_of(self, int which) noexcept
+    cdef const uint64_t *listing(self, int index, int64_t number) noexcept
+    cdef int widen(self, size_t words) except -1
+    cdef int install(self, size_t row, tuple rules) except -1
+    cdef int uninstall(self, size_t row, tuple rules) except -1
+    cdef object number_of(self, str pattern)
+    cdef bint lists_pattern(self, int64_t number) noexcept
+    cdef void forget_kinds(self) noexcept
+    cdef size_t row_of(self, object row) except? 0
+    cdef Py_ssize_t kind_slot(self, str kind, str sub_type) except -1
+    cdef uint64_t *find(self, Event event, int64_t account) except NULL

@@ -1,0 +1,370 @@
+"""Plain twin of the compiled dispatch core: what happens to one event, in readable Python.
+
+An event arrives as bytes. ``peek`` proves that they are JSON and reads the head (``_event_py``,
+``_json_py``). ``fan_out`` gives it a sequence number, asks the ``Router`` which rows want it,
+builds each wire form that those rows need once, and offers it to their ``Outbox``es
+(``_outbox_py``), whose owners then write or take what waits. There is no clock, no loop and no
+I/O in here: the time is passed in.
+
+These modules are the specification of ``_dispatch.pyx``, its oracle in the tests, and what runs
+where nothing could be compiled.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final, final
+
+from napcore._event_py import Buffer, Event, Request, Response, peek, peek_frame, peek_request
+from napcore._json_py import MAX_DEPTH
+from napcore._outbox_py import CONTROL_LIMIT, Outbox, size_of
+from napcore.types import Form, Outcome
+
+__all__ = (
+    "CONTROL_LIMIT",
+    "MAX_DEPTH",
+    "Buffer",
+    "Event",
+    "Outbox",
+    "Report",
+    "Request",
+    "Response",
+    "Router",
+    "fan_out",
+    "frame",
+    "masked_frame",
+    "peek",
+    "peek_frame",
+    "peek_request",
+)
+
+_FORMS: Final = ("event", "json", "frame", "masked")
+_INT64: Final = 1 << 63
+
+_PRIVATE_MESSAGES: Final = ("message.private", "message_sent.private")
+_ALWAYS_IN_A_GROUP: Final = ("message.group", "message_sent.group", "request.group")
+_JOIN_OR_LEAVE: Final = ("notice.group_increase", "notice.group_decrease")
+
+
+def frame(data: bytes, opcode: int = 1) -> bytes:
+    """One final, unmasked WebSocket frame (RFC 6455, 5.2), as a server sends it.
+
+    Raises:
+        TypeError: ``data`` is not bytes.
+        ValueError: ``opcode`` is not within 0 to 15.
+    """
+    return _frame_head(size_of(data), opcode, 0) + data
+
+
+def masked_frame(data: bytes, key: bytes, opcode: int = 1) -> bytes:
+    """One final frame masked with the 4 bytes of ``key`` (RFC 6455, 5.3), as a client sends it.
+
+    Raises:
+        TypeError: ``data`` or ``key`` is not bytes.
+        ValueError: ``key`` is not 4 bytes, or ``opcode`` is not within 0 to 15.
+    """
+    size = size_of(data)
+    if size_of(key) != 4:
+        raise ValueError("a masking key has 4 bytes")
+    mask = int.from_bytes((key * (size // 4 + 1))[:size], "big")
+    masked = (int.from_bytes(data, "big") ^ mask).to_bytes(size, "big")
+    return _frame_head(size, opcode, 0x80) + key + masked
+
+
+def _frame_head(size: int, opcode: int, mask_bit: int) -> bytes:
+    if not 0 <= opcode <= 15:
+        raise ValueError(f"an opcode is within 0 to 15, not {opcode}")
+    first = bytes((0x80 | opcode,))
+    if size < 126:
+        return first + bytes((mask_bit | size,))
+    if size < 65536:
+        return first + bytes((mask_bit | 126,)) + size.to_bytes(2, "big")
+    return first + bytes((mask_bit | 127,)) + size.to_bytes(8, "big")
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """What one row lets through."""
+
+    groups: frozenset[int] | None
+    exclude_groups: frozenset[int]
+    users: frozenset[int] | None
+    exclude_users: frozenset[int]
+    kinds: frozenset[str] | None
+    exclude_kinds: frozenset[str]
+    self_ids: frozenset[int] | None
+    private: bool
+    self_messages: bool
+
+    def passes(self, event: Event, account: int) -> bool:
+        """Whether the row wants ``event``, which came over the link of ``account`` (0: unknown)."""
+        self_id = event.self_id or account or None
+        if self.self_ids is not None and self_id not in self.self_ids:
+            return False
+        kind = event.kind or ""
+        path = f"{kind}.{event.sub_type}" if event.kind is not None and event.sub_type else kind
+        if self.kinds is not None and not _any_matches(self.kinds, path):
+            return False
+        if _any_matches(self.exclude_kinds, path):
+            return False
+        post_type = kind.partition(".")[0]
+        if post_type == "meta_event":
+            return True
+        if post_type == "message_sent" and not self.self_messages:
+            return False
+        if _is_about_account(event, self_id):
+            return event.group_id not in self.exclude_groups
+        if kind in _PRIVATE_MESSAGES:
+            return self.private and self._passes_user(event)
+        return self._passes_group(event) and self._passes_user(event)
+
+    def _passes_group(self, event: Event) -> bool:
+        if event.group_id is None:
+            return self.groups is None or event.kind not in _ALWAYS_IN_A_GROUP
+        return (self.groups is None or event.group_id in self.groups) and event.group_id not in self.exclude_groups
+
+    def _passes_user(self, event: Event) -> bool:
+        return (self.users is None or event.user_id in self.users) and event.user_id not in self.exclude_users
+
+
+def _is_about_account(event: Event, self_id: int | None) -> bool:
+    if event.kind == "request.group":
+        return event.sub_type == "invite"
+    if event.kind in _JOIN_OR_LEAVE:
+        return event.user_id is not None and event.user_id == self_id
+    return event.kind == "notice.bot_offline"
+
+
+def _any_matches(patterns: Iterable[str], path: str) -> bool:
+    return any(_matches(pattern, path) for pattern in patterns)
+
+
+def _matches(pattern: str, path: str) -> bool:
+    if pattern == "*":
+        return True
+    if pattern.endswith(".*"):
+        return path.startswith(pattern[:-1])
+    return path == pattern or path.startswith(pattern + ".")
+
+
+@final
+class Router:
+    """Which outboxes want an event. Rows are numbered from 0; freed numbers are used again, lowest first.
+
+    A row's rules, all of which must hold:
+
+    ``self_ids``: only events of these accounts. ``kinds``, ``exclude_kinds``: patterns on
+    ``kind`` and ``kind.sub_type`` at dot borders: ``notice.notify`` takes itself and all below,
+    ``notice.*`` only what is below, ``*`` everything; exclusion wins. These apply to every event.
+
+    ``self_messages``: whether ``message_sent`` passes at all. ``groups``, ``exclude_groups``:
+    judge the events of a group; private messages, friend requests and notices without a group
+    are not theirs to stop. ``private``: whether private messages pass. ``users``,
+    ``exclude_users``: judge messages, notices and requests by their user; an allow-list stops
+    those without one. Meta events pass all of these; what is about the account itself (an
+    invitation, its own joining or leaving, ``bot_offline``) is stopped by ``exclude_groups`` alone.
+    """
+
+    __slots__ = ("_free", "_rows", "_sequence")
+
+    def __init__(self) -> None:
+        self._rows: dict[int, tuple[Outbox, Form, _Rules]] = {}
+        self._free: list[int] = []
+        self._sequence = 0
+
+    @property
+    def sequence(self) -> int:
+        """The number of the last event that was fanned out; 0 before the first."""
+        return self._sequence
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return len(self._rows)
+
+    def add(
+        self,
+        outbox: Outbox,
+        form: Form = "json",
+        *,
+        groups: Collection[int] | None = None,
+        exclude_groups: Collection[int] = (),
+        users: Collection[int] | None = None,
+        exclude_users: Collection[int] = (),
+        kinds: Collection[str] | None = None,
+        exclude_kinds: Collection[str] = (),
+        self_ids: Collection[int] | None = None,
+        private: bool = True,
+        self_messages: bool = False,
+    ) -> int:
+        """Add a row that offers matching events to ``outbox`` as ``form``; returns its number.
+
+        Raises:
+            TypeError: an argument or a member of a collection has the wrong type.
+            ValueError: the form is unknown, an id does not fit 64 bits, or a pattern is empty.
+        """
+        if not isinstance(outbox, Outbox):
+            raise TypeError(f"expected an Outbox, not {type(outbox).__name__}")
+        if form not in _FORMS:
+            raise ValueError(f"form must be one of {', '.join(_FORMS)}, not {form!r}")
+        rules = _rules(
+            groups, exclude_groups, users, exclude_users, kinds, exclude_kinds, self_ids, private, self_messages
+        )
+        row = heapq.heappop(self._free) if self._free else len(self._rows)
+        self._rows[row] = outbox, form, rules
+        return row
+
+    def replace(
+        self,
+        row: int,
+        *,
+        groups: Collection[int] | None = None,
+        exclude_groups: Collection[int] = (),
+        users: Collection[int] | None = None,
+        exclude_users: Collection[int] = (),
+        kinds: Collection[str] | None = None,
+        exclude_kinds: Collection[str] = (),
+        self_ids: Collection[int] | None = None,
+        private: bool = True,
+        self_messages: bool = False,
+    ) -> None:
+        """Give ``row`` new rules; its outbox and form stay.
+
+        Raises:
+            KeyError: there is no such row.
+            TypeError: a member of a collection has the wrong type.
+            ValueError: an id does not fit 64 bits, or a pattern is empty.
+        """
+        outbox, form, _ = self._rows[row]
+        rules = _rules(
+            groups, exclude_groups, users, exclude_users, kinds, exclude_kinds, self_ids, private, self_messages
+        )
+        self._rows[row] = outbox, form, rules
+
+    def remove(self, row: int) -> None:
+        """Forget ``row``; its number may be given out again.
+
+        Raises:
+            KeyError: there is no such row.
+        """
+        del self._rows[row]
+        heapq.heappush(self._free, row)
+
+    def match(self, event: Event, account: int = 0) -> list[int]:
+        """The rows that want ``event``, ascending; ``account`` stands in for a missing ``self_id``."""
+        return sorted(row for row, (_, _, rules) in self._rows.items() if rules.passes(event, account))
+
+
+def _rules(
+    groups: Collection[int] | None,
+    exclude_groups: Collection[int],
+    users: Collection[int] | None,
+    exclude_users: Collection[int],
+    kinds: Collection[str] | None,
+    exclude_kinds: Collection[str],
+    self_ids: Collection[int] | None,
+    private: bool,
+    self_messages: bool,
+) -> _Rules:
+    return _Rules(
+        None if groups is None else _ids("groups", groups),
+        _ids("exclude_groups", exclude_groups),
+        None if users is None else _ids("users", users),
+        _ids("exclude_users", exclude_users),
+        None if kinds is None else _patterns("kinds", kinds),
+        _patterns("exclude_kinds", exclude_kinds),
+        None if self_ids is None else _ids("self_ids", self_ids),
+        bool(private),
+        bool(self_messages),
+    )
+
+
+def _ids(name: str, values: Collection[int]) -> frozenset[int]:
+    ids = list(values)
+    for value in ids:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"{name} must hold integers, not {value!r}")
+        if not -_INT64 <= value < _INT64:
+            raise ValueError(f"{name}: {value} does not fit 64 bits")
+    return frozenset(ids)
+
+
+def _patterns(name: str, values: Collection[str]) -> frozenset[str]:
+    if isinstance(values, str):
+        raise TypeError(f"{name} must be a collection of patterns, not one string")
+    patterns = list(values)
+    for value in patterns:
+        if not isinstance(value, str):
+            raise TypeError(f"{name} must hold strings, not {value!r}")
+        if not value:
+            raise ValueError(f"{name}: a pattern must not be empty")
+    return frozenset(patterns)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What ``fan_out`` did with a batch."""
+
+    matched: int
+    """Rows that wanted an event, summed over the events."""
+    queued: int
+    """How many of those offers were taken into a lane."""
+    dropped: int
+    """Events that outboxes dropped during the call, earlier ones that had to go included."""
+    invalid: int
+    """What the caller counted as no event at all."""
+    ready: list[Any] = field(repr=False)
+    """Owners of the outboxes that were offered something and have something to send, or are to
+    be closed; each outbox once, in the order they were first offered something."""
+
+
+def fan_out(router: Router, events: Iterable[Event], now: float, account: int = 0, invalid: int = 0) -> Report:
+    """Offer each event to every row that wants it; each wire form is made once per event and shared.
+
+    ``now`` is the monotonic time in seconds, ``account`` stands in for a missing ``self_id``,
+    ``invalid`` is passed on to the report.
+
+    Raises:
+        TypeError: ``events`` holds something else; nothing has been routed then.
+    """
+    batch = list(events)
+    for event in batch:
+        if not isinstance(event, Event):
+            raise TypeError(f"expected events, not {type(event).__name__}")
+    touched: dict[int, tuple[Outbox, int]] = {}  # by identity: the outbox, what it had dropped before
+    matched = queued = 0
+    for event in batch:
+        router._sequence += 1
+        forms: dict[str, bytes | Event] = {}
+        for row in router.match(event, account):
+            outbox, form, _ = router._rows[row]
+            if form not in forms:
+                forms[form] = _build(event, form)
+            touched.setdefault(id(outbox), (outbox, _drops(outbox)))
+            outcome = outbox.offer(forms[form], event.event_class, router._sequence, now)
+            matched += 1
+            queued += outcome in (Outcome.QUEUED, Outcome.DROPPED_OLDEST)
+    return Report(
+        matched,
+        queued,
+        sum(_drops(outbox) - before for outbox, before in touched.values()),
+        invalid,
+        [outbox.owner for outbox, _ in touched.values() if len(outbox) or outbox.close_code],
+    )
+
+
+def _build(event: Event, form: Form) -> bytes | Event:
+    if form == "event":
+        return event
+    if form == "json":
+        return event.raw
+    if form == "frame":
+        return frame(event.raw)
+    return masked_frame(event.raw, os.urandom(4))
+
+
+def _drops(outbox: Outbox) -> int:
+    return sum(outbox.dropped.values())

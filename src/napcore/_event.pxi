@@ -1,0 +1,417 @@
+# Part of _dispatch.pyx: from received bytes to an event, a response or a request.
+
+# Texts that come again with every event (post types, kinds, sub types) are kept and shared.
+cdef enum:
+    TEXT_SLOTS = 256
+    TEXT_SIZE = 30
+
+cdef struct Text:
+    uint8_t family  # 0: the text itself; else the kind that it makes with that post type
+    uint8_t size
+    uint8_t[TEXT_SIZE] token
+    PyObject *value  # owned; NULL: the slot is free
+
+cdef Text[TEXT_SLOTS] texts
+memset(texts, 0, sizeof(texts))
+
+cdef enum:
+    MESSAGE, MESSAGE_SENT, NOTICE, REQUEST, META_EVENT, OTHER_POST_TYPE
+
+cdef int[6] CLASSES = [0, 0, 1, 2, 3, 3]  # EventClass by post type
+cdef int[5] SECOND_KEYS = [0, 0, 1, 2, 3]  # which of the *_type slots
+
+
+cdef inline Text *text_slot(const uint8_t *token, size_t size, unsigned family) noexcept nogil:
+    cdef uint64_t first = 0, last = 0
+    if size >= 8:
+        memcpy(&first, token, 8)
+        memcpy(&last, token + size - 8, 8)
+    else:
+        memcpy(&first, token, size)
+    first = (first ^ (last << 1) ^ (size << 56) ^ family) * <uint64_t> 0x9E3779B97F4A7C15
+    return &texts[first >> 56]
+
+
+cdef str decode_text(const uint8_t *token, size_t size):
+    """The text of a proved string, quotes left out."""
+    if memchr(token, c"\\", size) == NULL:
+        return PyUnicode_DecodeUTF8(<const char *> token, size, NULL)
+    cdef bytes space = PyBytes_FromStringAndSize(NULL, size)
+    cdef char *start = PyBytes_AS_STRING(space)
+    size = nc_decode(token, token + size, <uint8_t *> start, size)
+    return PyUnicode_DecodeUTF8(start, size, b"surrogatepass")
+
+
+cdef str shared_text(const uint8_t *token, size_t size, unsigned family, str post_type):
+    """The text, after the post type and a dot if it is the second part of a kind."""
+    cdef Text *slot = text_slot(token, size, family)
+    cdef str value
+    if size <= TEXT_SIZE and slot.value != NULL:
+        if slot.size == size and slot.family == family and memcmp(slot.token, token, size) == 0:
+            return <str> slot.value
+    value = decode_text(token, size)
+    if post_type is not None:
+        value = f"{post_type}.{value}"
+    if size <= TEXT_SIZE:
+        Py_INCREF(value)
+        Py_XDECREF(slot.value)
+        slot.value = <PyObject *> value
+        slot.family = family
+        slot.size = size
+        memcpy(slot.token, token, size)
+    return value
+
+
+cdef inline str read_string(const uint8_t *data, nc_span span):
+    if span.start == 0 or data[span.start] != c'"':
+        return None
+    return shared_text(data + span.start + 1, span.end - span.start - 2, 0, None)
+
+
+cdef inline int64_t read_identifier(const uint8_t *data, nc_span span) noexcept nogil:
+    cdef int64_t value = 0
+    cdef size_t quote
+    if span.start:
+        quote = data[span.start] == c'"'
+        nc_parse_integer(data + span.start + quote, data + span.end - quote, &value)
+    return value
+
+
+cdef inline object id_or_none(int64_t number):
+    return number if number else None
+
+
+cdef inline tuple span_or_none(size_t start, nc_span span):
+    return (start, span.end) if span.start else None
+
+
+cdef inline bytes slice_or_none(bytes raw, nc_span span):
+    if span.start == 0:
+        return None
+    return PyBytes_FromStringAndSize(PyBytes_AS_STRING(raw) + span.start, span.end - span.start)
+
+
+cdef bytes as_bytes(object data):
+    if PyBytes_CheckExact(data):
+        return <bytes> data
+    if isinstance(data, str):
+        # A lone surrogate goes through, to fail as invalid UTF-8 at its place in the bytes.
+        return str.encode(data, "utf-8", "surrogatepass")
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return memoryview(data).tobytes()
+    raise TypeError(f"expected bytes, bytearray, memoryview or str, not {type(data).__name__}")
+
+
+cdef inline const uint8_t *scan(bytes raw, nc_head *head) except NULL:
+    cdef const uint8_t *data = <const uint8_t *> PyBytes_AS_STRING(raw)
+    if not nc_scan_document(data, PyBytes_GET_SIZE(raw), head):
+        raise BadEvent(REASONS[head.reason], head.at)
+    return data
+
+
+cdef inline int post_type_of(str post_type) noexcept:
+    if post_type == "message":
+        return MESSAGE
+    if post_type == "notice":
+        return NOTICE
+    if post_type == "meta_event":
+        return META_EVENT
+    if post_type == "message_sent":
+        return MESSAGE_SENT
+    if post_type == "request":
+        return REQUEST
+    return OTHER_POST_TYPE
+
+
+cdef Event make_event(bytes raw, const uint8_t *data, nc_head *head):
+    cdef Event event = Event.__new__(Event)
+    cdef int family = OTHER_POST_TYPE
+    cdef bytes name
+    cdef nc_key key
+    cdef nc_span second
+    event.raw = raw
+    event.post_type = read_string(data, head.member[NC_POST_TYPE])
+    if event.post_type is not None:
+        family = post_type_of(event.post_type)
+        if family != OTHER_POST_TYPE:
+            second = head.member[NC_MESSAGE_TYPE + SECOND_KEYS[family]]
+        else:
+            name = f"{event.post_type}_type".encode("utf-8", "surrogatepass")
+            key.text = <const uint8_t *> PyBytes_AS_STRING(name)
+            key.size = PyBytes_GET_SIZE(name)
+            second = nc_find_member(data, PyBytes_GET_SIZE(raw), &key)
+        if second.start == 0 or data[second.start] != c'"':
+            event.kind = event.post_type
+        elif family != OTHER_POST_TYPE:
+            event.kind = shared_text(
+                data + second.start + 1, second.end - second.start - 2, family + 1, event.post_type
+            )
+        else:
+            event.kind = f"{event.post_type}.{decode_text(data + second.start + 1, second.end - second.start - 2)}"
+    event.event_class = CLASSES[family]
+    event.sub_type = read_string(data, head.member[NC_SUB_TYPE])
+    event.account = read_identifier(data, head.member[NC_SELF_ID])
+    event.group = read_identifier(data, head.member[NC_GROUP_ID])
+    event.user = read_identifier(data, head.member[NC_USER_ID])
+    event.message = read_identifier(data, head.member[NC_MESSAGE_ID])
+    event.when = read_identifier(data, head.member[NC_TIME])
+    return event
+
+
+cdef Response make_response(bytes raw, const uint8_t *data, nc_head *head):
+    cdef Response response = Response.__new__(Response)
+    cdef nc_span retcode = head.member[NC_RETCODE]
+    response.raw = raw
+    response.status = read_string(data, head.member[NC_STATUS])
+    response.stream = read_string(data, head.member[NC_STREAM])
+    response.has_retcode = retcode.start and nc_parse_integer(
+        data + retcode.start, data + retcode.end, &response.code
+    )
+    response.echo_at = head.member[NC_ECHO]
+    response.echo_key = head.echo_key
+    return response
+
+
+def peek(data, /):
+    """Prove that ``data`` is one JSON object and an event, and read its head.
+
+    Raises:
+        BadEvent: it is not; an API response is ``not an event`` here.
+        TypeError: ``data`` is of no such type.
+    """
+    cdef bytes raw = as_bytes(data)
+    cdef nc_head head
+    cdef const uint8_t *start = scan(raw, &head)
+    if head.member[NC_POST_TYPE].start == 0:
+        raise BadEvent("not an event", 0)
+    return make_event(raw, start, &head)
+
+
+def peek_frame(data, /):
+    """Prove that ``data`` is one JSON object; with a ``post_type`` it is an event, else a response.
+
+    Raises:
+        BadEvent: it is no JSON object.
+        TypeError: ``data`` is of no such type.
+    """
+    cdef bytes raw = as_bytes(data)
+    cdef nc_head head
+    cdef const uint8_t *start = scan(raw, &head)
+    if head.member[NC_POST_TYPE].start:
+        return make_event(raw, start, &head)
+    return make_response(raw, start, &head)
+
+
+def peek_request(data, /):
+    """Prove that ``data`` is one JSON object with an ``action``, and read what forwarding needs.
+
+    Raises:
+        BadEvent: it is not; without an ``action`` that is a string it is ``not a request``.
+        TypeError: ``data`` is of no such type.
+    """
+    cdef bytes raw = as_bytes(data)
+    cdef nc_head head
+    cdef const uint8_t *start = scan(raw, &head)
+    cdef str action = read_string(start, head.member[NC_ACTION])
+    cdef Request request
+    if action is None:
+        raise BadEvent("not a request", 0)
+    request = Request.__new__(Request)
+    request.raw = raw
+    request.action = action
+    request.echo_at = head.member[NC_ECHO]
+    request.params_at = head.member[NC_PARAMS]
+    if request.params_at.start and start[request.params_at.start] == c"{":
+        nc_read_object(start, request.params_at.start, request.params_at.end, &head)
+        request.group = read_identifier(start, head.member[NC_GROUP_ID])
+        request.user = read_identifier(start, head.member[NC_USER_ID])
+        request.account = read_identifier(start, head.member[NC_SELF_ID])
+        request.message_type = read_string(start, head.member[NC_MESSAGE_TYPE])
+    return request
+
+
+@cython.final
+@cython.freelist(64)
+cdef class Event:
+    """One OneBot event: its bytes and its head, the fields that routing needs; immutable.
+
+    ``raw`` are the received bytes, exactly. ``post_type``, ``kind`` (``message.group``) and
+    ``sub_type`` are strings, ``self_id``, ``group_id``, ``user_id``, ``message_id`` and ``time``
+    integers within int64; each is None when it is missing or not of its type, an id also when it
+    is 0. ``event_class`` is the ``EventClass`` as int. Events are equal when their bytes are.
+    """
+
+    @property
+    def self_id(self):
+        """The account that reports."""
+        return id_or_none(self.account)
+
+    @property
+    def group_id(self):
+        """The group, also of a temporary session."""
+        return id_or_none(self.group)
+
+    @property
+    def user_id(self):
+        """The sender, or whom the event is about."""
+        return id_or_none(self.user)
+
+    @property
+    def message_id(self):
+        """The message, when it has a number."""
+        return id_or_none(self.message)
+
+    @property
+    def time(self):
+        """As sent, mostly in seconds since 1970."""
+        return id_or_none(self.when)
+
+    @property
+    def data(self):
+        """The decoded object, decoded at the first use and shared by all who ask: do not change it."""
+        if self.decoded is None:
+            self.decoded = decode(self.raw)
+        return self.decoded
+
+    def json(self):
+        """Decode afresh: a dict of the caller's own."""
+        return decode(self.raw)
+
+    @staticmethod
+    def from_dict(data, /):
+        """Encode ``data`` once and peek it, for publishers in the same process.
+
+        Raises:
+            TypeError: orjson cannot encode it.
+            BadEvent: it has no ``post_type``.
+        """
+        return peek(orjson.dumps(data))
+
+    def __eq__(self, other, /):
+        return self.raw == (<Event> other).raw if isinstance(other, Event) else NotImplemented
+
+    def __hash__(self):
+        return hash(self.raw)
+
+    def __repr__(self):
+        return (
+            f"<Event {self.kind} self_id={self.self_id} group_id={self.group_id} user_id={self.user_id}"
+            f" message_id={self.message_id} size={len(self.raw)}>"
+        )
+
+    def __reduce__(self):
+        return peek, (self.raw,)
+
+
+@cython.final
+@cython.freelist(16)
+cdef class Response:
+    """One frame that is no event: the answer to an API call; immutable.
+
+    ``raw`` are the received bytes; ``status`` is ``ok``, ``async`` or ``failed``; ``stream`` is
+    NapCat's mark of answers that come in several frames.
+    """
+
+    cdef readonly bytes raw
+    cdef readonly str status
+    cdef readonly str stream
+    cdef object decoded
+    cdef int64_t code
+    cdef bint has_retcode
+    cdef nc_span echo_at
+    cdef size_t echo_key
+
+    @property
+    def retcode(self):
+        """The integer code, None if there is none; 0 is success."""
+        return self.code if self.has_retcode else None
+
+    @property
+    def echo(self):
+        """The JSON value of ``echo``, byte for byte; None when there is none (``null`` is ``b"null"``)."""
+        return slice_or_none(self.raw, self.echo_at)
+
+    @property
+    def echo_span(self):
+        """Start and end of that value in ``raw``."""
+        return span_or_none(self.echo_at.start, self.echo_at)
+
+    @property
+    def echo_member(self):
+        """Start of the key's opening quote and end of the value in ``raw``."""
+        return span_or_none(self.echo_key, self.echo_at)
+
+    @property
+    def data(self):
+        """The decoded object, decoded at the first use and shared by all who ask: do not change it."""
+        if self.decoded is None:
+            self.decoded = decode(self.raw)
+        return self.decoded
+
+    def json(self):
+        """Decode afresh: a dict of the caller's own."""
+        return decode(self.raw)
+
+    def __repr__(self):
+        return f"<Response {self.status} retcode={self.retcode} size={len(self.raw)}>"
+
+
+@cython.final
+@cython.freelist(16)
+cdef class Request:
+    """One API request of a client; immutable.
+
+    ``raw`` are the received bytes, ``action`` is the API to call, ``message_type`` comes from
+    ``params``.
+    """
+
+    cdef readonly bytes raw
+    cdef readonly str action
+    cdef readonly str message_type
+    cdef object decoded
+    cdef int64_t group, user, account
+    cdef nc_span echo_at, params_at
+
+    @property
+    def group_id(self):
+        """``params.group_id``."""
+        return id_or_none(self.group)
+
+    @property
+    def user_id(self):
+        """``params.user_id``."""
+        return id_or_none(self.user)
+
+    @property
+    def self_id(self):
+        """``params.self_id``."""
+        return id_or_none(self.account)
+
+    @property
+    def echo(self):
+        """The JSON value of ``echo``, byte for byte; None when there is none."""
+        return slice_or_none(self.raw, self.echo_at)
+
+    @property
+    def echo_span(self):
+        """Start and end of that value in ``raw``."""
+        return span_or_none(self.echo_at.start, self.echo_at)
+
+    @property
+    def params_span(self):
+        """Start and end of the value of ``params`` in ``raw``, of any type."""
+        return span_or_none(self.params_at.start, self.params_at)
+
+    @property
+    def data(self):
+        """The decoded object, decoded at the first use and shared by all who ask: do not change it."""
+        if self.decoded is None:
+            self.decoded = decode(self.raw)
+        return self.decoded
+
+    def json(self):
+        """Decode afresh: a dict of the caller's own."""
+        return decode(self.raw)
+
+    def __repr__(self):
+        return f"<Request {self.action} size={len(self.raw)}>"

@@ -1,0 +1,59 @@
+"""The dispatch core: the compiled one where there is one, else its plain twin.
+
+The choice is made once, at the first import. ``NAPCORE_PURE=1`` in the environment takes the
+plain twin even where the compiled core is installed. A compiled core that is there but cannot
+be loaded is an error: a bot that is suddenly ten times slower would be harder to explain.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+__all__ = (
+    "COMPILED",
+    "CONTROL_LIMIT",
+    "MAX_DEPTH",
+    "Buffer",
+    "Event",
+    "Outbox",
+    "Report",
+    "Request",
+    "Response",
+    "Router",
+    "fan_out",
+    "frame",
+    "masked_frame",
+    "peek",
+    "peek_frame",
+    "peek_request",
+)
+
+if TYPE_CHECKING:
+    from napcore import _dispatch as _core
+elif os.environ.get("NAPCORE_PURE") == "1":
+    from napcore import _dispatch_py as _core
+else:
+    try:
+        import napcore._dispatch as _core
+    except ModuleNotFoundError:
+        from napcore import _dispatch_py as _core
+
+COMPILED: Final = _core.__name__ == "napcore._dispatch"
+"""Whether the compiled core is in use."""
+
+CONTROL_LIMIT: Final = _core.CONTROL_LIMIT
+MAX_DEPTH: Final = _core.MAX_DEPTH
+Buffer = _core.Buffer
+Event = _core.Event
+Outbox = _core.Outbox
+Report = _core.Report
+Request = _core.Request
+Response = _core.Response
+Router = _core.Router
+fan_out = _core.fan_out
+frame = _core.frame
+masked_frame = _core.masked_frame
+peek = _core.peek
+peek_frame = _core.peek_frame
+peek_request = _core.peek_request

@@ -1,0 +1,65 @@
+"""Small types that every ring shares: outcomes, classes of events, names of forms and policies."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any, Literal, TypeAlias, TypedDict
+
+__all__ = (
+    "DROP_REASONS",
+    "EventClass",
+    "Form",
+    "Off",
+    "Outcome",
+    "Overflow",
+    "Segment",
+)
+
+Off: TypeAlias = Literal["off"]
+"""Written for "no limit" wherever a number is expected."""
+
+Overflow: TypeAlias = Literal["drop_oldest", "drop_newest", "disconnect"]
+"""What an outbox does at its bound."""
+
+Form: TypeAlias = Literal["event", "json", "frame", "masked"]
+"""What an outbox holds: the Event itself, its JSON bytes, an unmasked text frame (we are the
+WebSocket server) or a masked one (we are the client; RFC 6455, 5.3)."""
+
+
+class Segment(TypedDict):
+    """One part of a message in array form (OneBot 11, message/array)."""
+
+    type: str
+    data: dict[str, Any]
+
+
+class Outcome(IntEnum):
+    """What became of one offer to an outbox. An offer never raises and never waits."""
+
+    QUEUED = 0
+    """In the lane."""
+    DROPPED_OLDEST = 1
+    """In the lane; older events had to go (reason ``oldest``)."""
+    DROPPED_NEWEST = 2
+    """Not in the lane: it was full (reason ``newest``)."""
+    OVERSIZE = 3
+    """Not in the lane: larger than ``max_frame`` (reason ``oversize``)."""
+    DISCONNECT = 4
+    """Not in the lane: it was full, has been cleared, and its link is to be closed with 1013."""
+
+
+class EventClass(IntEnum):
+    """Classes of events with a lifetime of their own."""
+
+    MESSAGE = 0
+    """``message`` and ``message_sent``."""
+    NOTICE = 1
+    """``notice``."""
+    REQUEST = 2
+    """``request``."""
+    META = 3
+    """``meta_event`` and unknown post types; lives as long as a notice."""
+
+
+DROP_REASONS = ("oldest", "newest", "ttl", "oversize", "hold", "budget", "disconnect", "uncertain", "shutdown")
+"""Why an event that was meant for a client never reached it; the list is closed."""

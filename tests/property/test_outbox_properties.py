@@ -1,0 +1,157 @@
+"""Outboxes of both cores walk side by side through every order of calls; the ledger always closes."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from napcore.types import DROP_REASONS, Outcome
+
+NAMES = ["_dispatch_py"] if os.environ.get("NAPCORE_PURE") == "1" else ["_dispatch", "_dispatch_py"]
+CORES = [importlib.import_module(f"napcore.{name}") for name in NAMES]
+
+COUNTERS = (
+    *("close_code", "received", "confirmed", "unconfirmed", "queued", "queued_bytes", "max_queued", "late"),
+    *("control_queued", "dropped"),
+)
+
+
+class Outboxes(RuleBasedStateMachine):
+    """The same calls to both; a model of what waits, to say what must come out."""
+
+    @initialize(
+        max_events=st.sampled_from([1, 2, 3, 7, 40, math.inf]),
+        max_bytes=st.sampled_from([1, 20, 100, math.inf]),
+        max_frame=st.sampled_from([15, 25, 1000]),
+        overflow=st.sampled_from(["drop_oldest", "drop_newest", "disconnect"]),
+    )
+    def start(self, **limits: Any) -> None:
+        self.limits = limits
+        self.outboxes = [
+            core.Outbox(**limits, message_ttl=5.0, notice_ttl=20.0, request_ttl=math.inf) for core in CORES
+        ]
+        self.sequence = 0
+        self.now = 100.0
+        self.waiting: list[tuple[bytes, int, float]] = []
+        self.writing = False
+        self.staged: list[int] = []
+        self.written: list[int] = []
+
+    def settle(self) -> None:
+        """What was handed out or had expired in front of it waits no more."""
+        left = self.outboxes[0].queued - len(self.staged)
+        self.waiting = self.waiting[len(self.waiting) - left :]
+
+    def both(self, name: str, *args: Any) -> Any:
+        results = [getattr(outbox, name)(*args) for outbox in self.outboxes]
+        assert results.count(results[0]) == len(results)
+        return results[0]
+
+    @rule(size=st.integers(0, 30), event_class=st.integers(0, 3), gap=st.integers(0, 2), times=st.integers(1, 12))
+    def offer(self, size: int, event_class: int, gap: int, times: int) -> None:
+        for _ in range(times):
+            self.sequence += gap
+            payload = b"%d" % self.sequence + b"." * size
+            before = self.outboxes[0].queued
+            outcome = self.both("offer", payload, event_class, self.sequence, self.now)
+            if outcome in (Outcome.QUEUED, Outcome.DROPPED_OLDEST):
+                lifetime = (5.0, 20.0, math.inf, 20.0)[event_class]
+                self.waiting.append((payload, self.sequence, self.now + lifetime))
+                gone = before + 1 - self.outboxes[0].queued
+                assert (gone > 0) == (outcome is Outcome.DROPPED_OLDEST)
+                assert gone == 0 or self.limits["overflow"] == "drop_oldest"
+                del self.waiting[:gone]
+                assert len(payload) <= self.limits["max_frame"]
+            elif outcome is Outcome.DISCONNECT and self.outboxes[0].queued == len(self.staged):
+                self.waiting.clear()
+            else:
+                assert self.outboxes[0].queued == before
+
+    @rule(size=st.integers(0, 40))
+    def offer_control(self, size: int) -> None:
+        assert self.both("offer_control", b"c" * size) is Outcome.QUEUED
+
+    @rule(seconds=st.sampled_from([0.0, 1.0, 4.0, 5.0, 20.0]))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(max_bytes=st.sampled_from([0, 10, 30, 100, 1000]))
+    @precondition(lambda self: not self.writing)
+    def gather(self, max_bytes: int) -> None:
+        control = self.outboxes[0].control_queued
+        frames = self.both("gather", self.now, max_bytes)
+        assert len(frames) < 2 or sum(map(len, frames)) <= max_bytes
+        events = frames[control:]
+        assert all(set(frame) <= {ord("c")} for frame in frames[:control])
+        fresh = [entry for entry in self.waiting if entry[2] > self.now]
+        assert events == [payload for payload, _, _ in fresh[: len(events)]]
+        assert frames or not (control or fresh)
+        self.writing = bool(frames)
+        self.staged = [sequence for _, sequence, _ in fresh[: len(events)]]
+        self.settle()
+
+    @rule()
+    @precondition(lambda self: self.writing)
+    def gather_while_writing(self) -> None:
+        for outbox in self.outboxes:
+            with pytest.raises(RuntimeError):
+                outbox.gather(self.now)
+
+    @rule()
+    def wrote(self) -> None:
+        last = self.both("wrote")
+        if self.staged:
+            assert last == self.staged[-1]
+        self.written += self.staged
+        self.staged = []
+        self.writing = False
+
+    @rule(back=st.integers(-1, 6))
+    def confirm(self, back: int) -> None:
+        count = self.both("confirm", self.sequence - back)
+        assert count == sum(sequence <= self.sequence - back for sequence in self.written)
+        del self.written[:count]
+
+    @rule(limit=st.integers(0, 4))
+    def take(self, limit: int) -> None:
+        taken = self.both("take", self.now, limit)
+        fresh = [payload for payload, _, expiry in self.waiting if expiry > self.now]
+        assert taken == (fresh[:limit] if limit else fresh)
+        self.settle()
+
+    @rule()
+    def lose_link(self) -> None:
+        assert self.both("lose_link") == len(self.staged) + len(self.written)
+        self.staged = []
+        self.writing = False
+        self.written.clear()
+
+    @rule(reason=st.sampled_from(DROP_REASONS))
+    def clear(self, reason: str) -> None:
+        assert self.both("clear", reason) == len(self.waiting)
+        self.waiting.clear()
+
+    @invariant()
+    def agree_and_close(self) -> None:
+        if not hasattr(self, "outboxes"):
+            return
+        seen = [{name: getattr(outbox, name) for name in COUNTERS} for outbox in self.outboxes]
+        assert seen.count(seen[0]) == len(seen)
+        found = seen[0]
+        settled = found["confirmed"] + found["unconfirmed"] + found["queued"] + sum(found["dropped"].values())
+        assert found["received"] == settled
+        assert found["queued"] == len(self.staged) + len(self.waiting)
+        assert found["unconfirmed"] == len(self.written)
+        assert all(len(outbox) == found["queued"] + found["control_queued"] for outbox in self.outboxes)
+        assert found["max_queued"] >= found["queued"]
+
+
+TestOutboxes = Outboxes.TestCase
+TestOutboxes.settings = settings(stateful_step_count=40)
