@@ -1,0 +1,138 @@
+"""How much waits for a client, for how long, and what happens at the bound."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
+
+from napcore.core.filter import Filter
+from napcore.dispatch import Outbox
+from napcore.errors import ConfigError, ConfigProblem
+from napcore.types import Off, Overflow
+
+__all__ = ("Policy",)
+
+_OFF_REFUSED = ("hold", "max_frame")
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Bounds of one client's outbox.
+
+    Numbers are positive; ``math.inf`` or ``"off"`` is unlimited; 0 is refused (only ``hold=0``
+    means "no hold"); None is the documented automatic rule.
+
+    Not built in this release, and refused where a client is added: ``hold`` other than 0 or its
+    default (events for a client without a link are dropped with the reason ``hold``), ``keep``,
+    ``delivery="at_least_once"``, ``max_in_flight`` and ``catch_up_rate``.
+
+    Raises:
+        ConfigError: a value is out of range; all such values are listed.
+    """
+
+    max_events: float | Off = 4096
+    """Events waiting in the lane."""
+    max_bytes: float | Off = 4 << 20
+    """Bytes waiting in the lane; an empty lane takes any one frame."""
+    max_frame: int = 50 << 20
+    """Largest event in bytes; larger ones are dropped as ``oversize``."""
+    overflow: Overflow = "drop_oldest"
+    """What happens at the bound; ``disconnect`` clears the lane and closes the link with 1013."""
+    message_ttl: float | Off = 60.0
+    """Seconds a message may wait before it is dropped as ``ttl``."""
+    notice_ttl: float | Off = 600.0
+    """Seconds a notice may wait."""
+    request_ttl: float | Off = 86400.0
+    """Seconds a request may wait."""
+    hold: float = 600.0
+    """Seconds events are kept while the client has no link."""
+    keep: Filter | None = None
+    """Messages evicted last."""
+    delivery: Literal["at_most_once", "at_least_once"] = "at_most_once"
+    """What happens to events that were written when a link was cut."""
+    max_in_flight: float | Off | None = None
+    """Events written beyond the last acknowledgement."""
+    catch_up_rate: float | Off | None = None
+    """Late events per second after a gap."""
+    write_timeout: float | Off | None = None
+    """Seconds a link may take nothing while something waits; None: 10 s for remote peers, 600 s
+    on loopback, where silence means a blocked bot."""
+
+    def __post_init__(self) -> None:
+        problems: list[ConfigProblem] = []
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name == "overflow":
+                problems += _one_of(field.name, value, get_args(Overflow))
+            elif field.name == "delivery":
+                problems += _one_of(field.name, value, ("at_most_once", "at_least_once"))
+            elif field.name == "keep":
+                if value is not None and not isinstance(value, Filter):
+                    problems.append(ConfigProblem(None, None, "keep", f"must be a Filter, not {value!r}"))
+            elif value is None and field.default is None:
+                continue
+            elif value == "off" and field.name not in _OFF_REFUSED:
+                object.__setattr__(self, field.name, math.inf)
+            else:
+                problems += _positive(field.name, value, zero=field.name == "hold", finite=field.name in _OFF_REFUSED)
+        if problems:
+            raise ConfigError(problems)
+
+    def not_built(self) -> list[ConfigProblem]:
+        """The fields set to something this release cannot do yet."""
+        asked = {
+            "hold": self.hold not in (0, 600.0),
+            "keep": self.keep is not None,
+            "delivery": self.delivery != "at_most_once",
+            "max_in_flight": self.max_in_flight is not None,
+            "catch_up_rate": self.catch_up_rate is not None,
+        }
+        return [
+            ConfigProblem(None, None, key, "is not built in this release; leave it out")
+            for key, wanted in asked.items()
+            if wanted
+        ]
+
+    def outbox(self, owner: object = None) -> Outbox:
+        """A new, empty outbox with these bounds.
+
+        Raises:
+            ConfigError: the policy asks for something not built in this release.
+        """
+        if problems := self.not_built():
+            raise ConfigError(problems)
+        return Outbox(
+            owner,
+            max_events=float(self.max_events),
+            max_bytes=float(self.max_bytes),
+            max_frame=self.max_frame,
+            overflow=self.overflow,
+            message_ttl=float(self.message_ttl),
+            notice_ttl=float(self.notice_ttl),
+            request_ttl=float(self.request_ttl),
+        )
+
+    def stall_limit(self, loopback: bool) -> float:
+        """Seconds without progress after which a link is given up; ``math.inf`` is never."""
+        if self.write_timeout is not None:
+            return float(self.write_timeout)
+        return 600.0 if loopback else 10.0
+
+
+def _one_of(key: str, value: object, names: tuple[str, ...]) -> list[ConfigProblem]:
+    if value in names:
+        return []
+    return [ConfigProblem(None, None, key, f"must be one of {', '.join(names)}, not {value!r}")]
+
+
+def _positive(key: str, value: Any, *, zero: bool, finite: bool) -> list[ConfigProblem]:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
+        return [ConfigProblem(None, None, key, f"must be a number, not {value!r}")]
+    if value < 0 or (value == 0 and not zero):
+        return [ConfigProblem(None, None, key, f"must be {'0 or more' if zero else 'greater than 0'}, not {value!r}")]
+    if finite and math.isinf(value):
+        return [ConfigProblem(None, None, key, "must be finite")]
+    if key == "max_frame" and not isinstance(value, int):
+        return [ConfigProblem(None, None, key, f"must be an integer, not {value!r}")]
+    return []

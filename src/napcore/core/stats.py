@@ -1,0 +1,135 @@
+"""What a relay and a hub report about themselves: snapshots, cheap to take and safe to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+__all__ = (
+    "AccountStatistics",
+    "CallStatistics",
+    "ClientStatistics",
+    "LossReport",
+    "RelayStatistics",
+    "UpstreamStatistics",
+)
+
+
+class ClientStatistics(NamedTuple):
+    """One session: a client, or a client and one account.
+
+    The ledger always closes: received = confirmed + unconfirmed + queued + sum(dropped).
+    """
+
+    name: str
+    """The client's name."""
+    self_id: int | None
+    """The account of this session; None for a session over all accounts."""
+    state: str
+    """``connected``, ``connecting``, ``waiting`` (for an account) or ``absent``."""
+    received: int
+    """Events that matched its filter."""
+    confirmed: int
+    """Events handed over."""
+    unconfirmed: int
+    """Events written, not yet confirmed."""
+    queued: int
+    """Events in the lane."""
+    queued_bytes: int
+    """Bytes in the lane."""
+    max_queued: int
+    """The most events the lane has ever held."""
+    dropped: dict[str, int]
+    """Events lost, by reason; reasons that never occurred are left out."""
+    late: int
+    """Answers, heartbeats and the like that were waiting when a link ended."""
+    connects: int
+    """Links this session has had."""
+
+
+class UpstreamStatistics(NamedTuple):
+    """One upstream: an implementation we dial, or one that dialled us."""
+
+    name: str
+    """Its URL without secrets, or the address it dialled from."""
+    state: str
+    """``connected``, ``connecting`` or ``absent``."""
+    self_ids: tuple[int, ...]
+    """Accounts seen on it."""
+    received: int
+    """Frames that came from it."""
+    connects: int
+    """Links it has had."""
+
+
+class AccountStatistics(NamedTuple):
+    """One account."""
+
+    self_id: int
+    """Its QQ number."""
+    online: bool
+    """Whether an upstream link serves it now."""
+
+
+class CallStatistics(NamedTuple):
+    """API calls since the start."""
+
+    pending: int
+    """Waiting for their answer now."""
+    forwarded: int
+    """Handed to an upstream."""
+    answered: int
+    """Answers that reached the asking link."""
+    failed: int
+    """Failure answers of our own (retcodes 1400 and 1501 to 1505)."""
+    late: int
+    """Answers whose asker had gone, or whose call had expired."""
+    unknown: int
+    """Answers to nothing we asked."""
+
+
+class RelayStatistics(NamedTuple):
+    """A relay's totals and parts."""
+
+    uptime: float
+    """Seconds since the relay started serving."""
+    received: int
+    """Events that came from upstreams and publishers."""
+    invalid: int
+    """Frames that were not valid JSON objects, dropped on arrival."""
+    consumed: int
+    """Upstream lifecycle and heartbeat events, which the relay answers for itself."""
+    accounts: tuple[AccountStatistics, ...]
+    upstreams: tuple[UpstreamStatistics, ...]
+    clients: tuple[ClientStatistics, ...]
+    calls: CallStatistics
+
+
+class LossReport:
+    """Says when somebody has to be told of lost events: once per client, reason and minute."""
+
+    def __init__(self, period: float = 60.0) -> None:
+        self._period = period
+        self._told: dict[tuple[object, str], tuple[float, int]] = {}
+
+    def due(self, now: float, client: object, dropped: Mapping[str, int]) -> list[tuple[str, int]]:
+        """The reasons to report for ``client`` and how many were lost since the last report of each.
+
+        ``dropped`` are its totals. ``now`` in seconds.
+        """
+        news = []
+        for reason, total in dropped.items():
+            told_at, told = self._told.get((client, reason), (-self._period, 0))
+            if total > told and now - told_at >= self._period:
+                self._told[client, reason] = (now, total)
+                news.append((reason, total - told))
+        return news
+
+    def rest(self, client: object, dropped: Mapping[str, int]) -> list[tuple[str, int]]:
+        """What has not been reported yet, for a last word; ``client`` is then forgotten."""
+        news = []
+        for reason, total in dropped.items():
+            _, told = self._told.pop((client, reason), (0.0, 0))
+            if total > told:
+                news.append((reason, total - told))
+        return news
