@@ -1,0 +1,1 @@
+"""Ring 2: links, listeners and the relay; with ``testing`` the only folder that imports anyio."""

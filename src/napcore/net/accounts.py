@@ -1,0 +1,76 @@
+"""Which accounts exist, and which upstream link serves each of them now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from napcore.core.stats import AccountStatistics
+
+if TYPE_CHECKING:
+    from napcore.net.upstream import UpstreamLink
+
+__all__ = ("Accounts",)
+
+
+class Accounts:
+    """The accounts seen so far, in the order of their first sign. An account is never forgotten.
+
+    Of several links of one account the newest serves its calls.
+    """
+
+    def __init__(self) -> None:
+        self._links: dict[int, list[UpstreamLink]] = {}
+        self._local: set[int] = set()
+        self._offline: set[int] = set()
+
+    def __contains__(self, self_id: int) -> bool:
+        return self_id in self._links
+
+    def __len__(self) -> int:
+        return len(self._links)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(tuple(self._links))
+
+    @property
+    def first(self) -> int | None:
+        """The account seen first."""
+        return next(iter(self._links), None)
+
+    def see(self, self_id: int, link: UpstreamLink | None) -> bool:
+        """An event or handshake of ``self_id`` came by ``link`` (None: from this process). True if it is new."""
+        new = self_id not in self._links
+        links = self._links.setdefault(self_id, [])
+        if link is None:
+            self._local.add(self_id)
+        elif link not in links:
+            links.append(link)
+            self._offline.discard(self_id)
+        return new
+
+    def lose(self, link: UpstreamLink) -> None:
+        """``link`` is gone."""
+        for links in self._links.values():
+            if link in links:
+                links.remove(link)
+
+    def report(self, self_id: int, online: bool) -> None:
+        """What the upstream's own heartbeat says of the account."""
+        (self._offline.discard if online else self._offline.add)(self_id)
+
+    def link(self, self_id: int) -> UpstreamLink | None:
+        """The link that takes the account's calls; None if there is none."""
+        for link in reversed(self._links.get(self_id, ())):
+            if link.calls:
+                return link
+        return None
+
+    def online(self, self_id: int) -> bool:
+        """Whether it is served now and its upstream has not said otherwise."""
+        served = bool(self._links.get(self_id)) or self_id in self._local
+        return served and self_id not in self._offline
+
+    def statistics(self) -> tuple[AccountStatistics, ...]:
+        """A snapshot."""
+        return tuple(AccountStatistics(self_id, self.online(self_id)) for self_id in self._links)

@@ -1,0 +1,135 @@
+"""The table of clients: declared ones, ad-hoc names and anonymous links, with their sessions."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from napcore.core.filter import Filter
+from napcore.core.policy import Policy
+from napcore.net.client import ClientLink, RemoteClient, Session
+
+if TYPE_CHECKING:
+    from napcore.net.relay import Relay
+
+__all__ = ("Clients",)
+
+AD_HOC_LIMIT = 256
+"""Names that holders of the listen token may make up."""
+
+HEARTBEAT = 15.0
+"""Seconds between heartbeats; NoneBot2's aiohttp driver gives a silent link up after 30."""
+
+_log = logging.getLogger("napcore.clients")
+
+
+class Clients:
+    """Clients by name, and their sessions."""
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+        self.links: set[ClientLink] = set()
+        """Every open link of a client, with or without a session."""
+        self._clients: dict[str, RemoteClient] = {}
+        self._anonymous = 0
+        self._guessed = False
+
+    def __iter__(self) -> Iterator[RemoteClient]:
+        return iter(tuple(self._clients.values()))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._clients
+
+    def add(self, client: RemoteClient) -> None:
+        """Enter a declared client."""
+        self._clients[client.name] = client
+
+    def sessions(self) -> list[Session]:
+        """Every session."""
+        return [session for client in self for session in client.sessions.values()]
+
+    def tokens(self) -> dict[str, str | None]:
+        """The declared clients that dial in, with their own tokens."""
+        return {
+            client.name: client.token for client in self._clients.values() if client.declared and client.url is None
+        }
+
+    def dial_in(self, name: str | None) -> RemoteClient | None:
+        """The client a link belongs to: declared, ad-hoc, or new and anonymous. None if there are too many."""
+        if name is not None and name in self._clients:
+            return self._clients[name]
+        if name is None:
+            name = self._next_name()
+        elif sum(not client.declared for client in self._clients.values()) >= AD_HOC_LIMIT:
+            _log.warning("client name refused: %d names that were not declared are in use", AD_HOC_LIMIT)
+            return None
+        client = RemoteClient(
+            self._relay,
+            name,
+            None,
+            token=None,
+            filter=Filter(),
+            policy=Policy(),
+            heartbeat=HEARTBEAT,
+            ssl_context=None,
+            declared=False,
+        )
+        self._clients[name] = client
+        return client
+
+    def _next_name(self) -> str:
+        while True:
+            self._anonymous += 1
+            name = f"ws-{self._anonymous}"
+            if name not in self._clients:
+                return name
+
+    def session(self, client: RemoteClient, wanted: int | None) -> Session:
+        """The session of a client that dials in, for the account it asks for, or else the first one."""
+        accounts = self._relay.traffic.accounts
+        self_id = accounts.first if wanted is None else wanted
+        if wanted is None and len(accounts) > 1 and not self._guessed:
+            self._guessed = True
+            _log.warning(
+                "client %s did not say which account it wants and gets %s; add ?self_id= to its URL",
+                client.name,
+                self_id,
+            )
+        session = client.sessions.get(self_id)
+        if session is None:
+            session = client.sessions[self_id] = Session(self._relay, client, self_id)
+        return session
+
+    def leave(self, client: RemoteClient) -> None:
+        """A link has ended: a client that was not declared is forgotten with its last one."""
+        if not client.declared and not any(
+            session.link or session.takeover.locked() for session in client.sessions.values()
+        ):
+            self.forget(client)
+
+    def forget(self, client: RemoteClient, reason: str = "hold") -> None:
+        """Take a client out of the table; what waits is counted under ``reason``."""
+        if self._clients.get(client.name) is client:
+            del self._clients[client.name]
+        for session in client.sessions.values():
+            session.retire(reason)
+
+    def greet(self, self_id: int) -> None:
+        """An account is known now: open sessions of it, and give those that waited for one theirs."""
+        for client in self:
+            waiting = client.sessions.pop(None, None)
+            if waiting is not None:
+                client.sessions[self_id] = waiting
+                waiting.bind(self_id)
+            elif self_id in client.sessions:
+                client.sessions[self_id].greet()
+            if client.url is not None:
+                self.open(client, self_id)
+
+    def open(self, client: RemoteClient, self_id: int) -> None:
+        """Start dialling a client for an account, unless its filter rules the account out."""
+        wanted = client.filter.self_ids
+        if self_id not in client.sessions and (wanted is None or self_id in wanted):
+            session = client.sessions[self_id] = Session(self._relay, client, self_id)
+            self._relay.start_dialling(session)

@@ -1,0 +1,199 @@
+"""In the same process: subscriptions, calls and accounts without a socket."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.lowlevel
+
+from napcore.core.calls import Answer
+from napcore.core.filter import Filter
+from napcore.core.hub import HubClient
+from napcore.core.onebot import OWN_META
+from napcore.core.policy import Policy
+from napcore.core.stats import ClientStatistics
+from napcore.dispatch import Event, peek_frame
+from napcore.errors import ActionFailed, AmbiguousAccount, CallTimeout, NotSent, OutcomeUnknown
+from napcore.types import Segment
+
+if TYPE_CHECKING:
+    from napcore.net.relay import Relay
+    from napcore.net.traffic import Traffic
+
+__all__ = ("Account", "PendingCall", "Subscription", "open_subscription", "reply_action")
+
+
+class Subscription:
+    """Events for a task in this process: ``async for event in subscription``.
+
+    One task iterates. Events wait in a queue with the bounds of its policy; ``missed`` says how
+    many were lost there. Iteration ends when the subscription or the relay is closed.
+    """
+
+    def __init__(self, client: HubClient) -> None:
+        self._client = client
+        self._news = anyio.Event()
+        self._closed = False
+
+    @property
+    def name(self) -> str:
+        """Its name in statistics."""
+        return self._client.name
+
+    @property
+    def missed(self) -> int:
+        """Events lost so far, for whatever reason."""
+        return sum(self._client.outbox.dropped.values())
+
+    def statistics(self) -> ClientStatistics:
+        """A snapshot of its ledger."""
+        return self._client.statistics()
+
+    def flush(self) -> None:
+        """Wake the task that iterates."""
+        self._news.set()
+
+    def close(self) -> None:
+        """End the iteration."""
+        self._closed = True
+        self._news.set()
+
+    def __aiter__(self) -> Subscription:
+        return self
+
+    async def __anext__(self) -> Event:
+        # Before anything is taken, so that a cancellation here loses no event.
+        await anyio.lowlevel.checkpoint()
+        while True:
+            taken: list[Event] = self._client.take(1)
+            if taken:
+                return taken[0]
+            if self._closed:
+                raise StopAsyncIteration
+            self._news = anyio.Event()
+            await self._news.wait()
+
+
+@asynccontextmanager
+async def open_subscription(
+    traffic: Traffic, filter: Filter, name: str, policy: Policy | None
+) -> AsyncIterator[Subscription]:
+    """Route events to a new subscription as long as the block lasts."""
+    if not any(kind.split(".")[0] == "meta_event" for kind in filter.kinds or ()):
+        # Upstream lifecycles and heartbeats are for those who ask for them by name.
+        filter = replace(filter, exclude_kinds=frozenset(filter.exclude_kinds) | OWN_META)
+    client = traffic.hub.add(name, filter, policy)
+    client.outbox.owner = subscription = Subscription(client)
+    traffic.subscriptions.append(subscription)
+    try:
+        yield subscription
+    finally:
+        traffic.subscriptions.remove(subscription)
+        traffic.tell_rest(subscription, name, client.outbox.dropped)
+        traffic.hub.remove(name)
+        subscription.close()
+
+
+class PendingCall:
+    """A call from this process, waiting for its answer."""
+
+    def __init__(self, action: str) -> None:
+        self._action = action
+        self._over = anyio.Event()
+        self._answer: Answer | None = None
+
+    def answer(self, answer: Answer) -> None:
+        """Take an answer; the frames of a stream answer but the last are passed over."""
+        if answer.final:
+            self._answer = answer
+            self._over.set()
+
+    async def result(self, timeout: float) -> Any:
+        """The answer's data.
+
+        Raises:
+            CallTimeout: no answer within ``timeout`` seconds.
+            ActionFailed, NotSent, OutcomeUnknown, AmbiguousAccount: as the answer says.
+        """
+        with anyio.move_on_after(timeout):
+            await self._over.wait()
+        answer = self._answer
+        if answer is None:
+            raise CallTimeout(self._action, f"no answer within {timeout:g} s")
+        data = peek_frame(answer.frame).data
+        if data.get("status") != "failed":
+            return data.get("data")
+        message, wording = str(data.get("message") or ""), str(data.get("wording") or "")
+        own = _OWN_FAILURES.get(answer.retcode or 0)
+        if own is not None:
+            raise own(self._action, message)
+        raise ActionFailed(self._action, data.get("retcode"), message, wording, data.get("data"))
+
+
+_OWN_FAILURES: Mapping[int, Callable[[str, str], Exception]] = {
+    1400: AmbiguousAccount,
+    1501: NotSent,
+    1502: OutcomeUnknown,
+    1503: NotSent,
+    1504: CallTimeout,
+    1505: NotSent,
+}
+
+
+class Account:
+    """One account; every OneBot action is a method: ``await account.send_group_msg(group_id=1, message="hi")``."""
+
+    def __init__(self, relay: Relay, self_id: int) -> None:
+        self.self_id = self_id
+        self._relay = relay
+
+    def __getattr__(self, action: str) -> Callable[..., Awaitable[Any]]:
+        if action.startswith("__"):
+            raise AttributeError(action)
+
+        def call(**params: Any) -> Awaitable[Any]:
+            return self._relay.call(action, params, self_id=self.self_id)
+
+        return call
+
+    def __repr__(self) -> str:
+        return f"<Account {self.self_id}>"
+
+
+def reply_action(
+    event: Event, message: str | list[Segment], *, quote: bool, at_sender: bool
+) -> tuple[str, dict[str, Any]]:
+    """The action and params that answer ``event`` where it came from.
+
+    Raises:
+        ValueError: the event came neither from a group nor from a user, or quoting was asked for and it
+            has no ``message_id``.
+    """
+    # A temporary session is private though it bears a group_id.
+    in_group = event.group_id is not None and event.kind not in ("message.private", "message_sent.private")
+    head: list[Segment] = []
+    if quote:
+        if event.message_id is None:
+            raise ValueError("only a message can be quoted; this event has no message_id")
+        head.append({"type": "reply", "data": {"id": str(event.message_id)}})
+    if at_sender and in_group and event.user_id is not None:
+        head.append({"type": "at", "data": {"qq": str(event.user_id)}})
+    body: str | list[Segment]
+    if isinstance(message, str):
+        # Both values are digits, so nothing in them needs escaping in a CQ string.
+        codes = {"reply": "[CQ:reply,id={id}]", "at": "[CQ:at,qq={qq}] "}
+        body = "".join(codes[segment["type"]].format(**segment["data"]) for segment in head) + message
+    else:
+        body = [*head, *message]
+    if in_group:
+        return "send_group_msg", {"group_id": event.group_id, "message": body}
+    if event.user_id is None:
+        raise ValueError("this event came neither from a group nor from a user")
+    params: dict[str, Any] = {"user_id": event.user_id, "message": body}
+    if event.group_id is not None:
+        params["group_id"] = event.group_id
+    return "send_private_msg", params

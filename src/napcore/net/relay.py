@@ -1,0 +1,394 @@
+"""The relay as its host sees it: entered, configured, asked and left.
+
+What happens to an event, a request or an answer inside is in ``napcore.net.traffic``.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+
+from napcore.core.admission import Door
+from napcore.core.filter import Filter
+from napcore.core.onebot import NAME, encode_call
+from napcore.core.policy import Policy
+from napcore.core.stats import RelayStatistics
+from napcore.dispatch import Event, Report, peek, peek_request
+from napcore.errors import ConfigError
+from napcore.net.client import RemoteClient, Session
+from napcore.net.clients import HEARTBEAT
+from napcore.net.link import CLOSE_TIMEOUT
+from napcore.net.local import Account, PendingCall, Subscription, open_subscription, reply_action
+from napcore.net.traffic import Traffic
+from napcore.net.upstream import Upstream
+from napcore.net.websocket import check_url
+from napcore.net.ws_client import dial_session, dial_upstream
+from napcore.net.ws_server import Listener, open_listener
+from napcore.types import Segment
+
+if TYPE_CHECKING:
+    from napcore.core.config import Config
+
+__all__ = ("Relay",)
+
+_log = logging.getLogger("napcore.relay")
+
+
+class Relay(anyio.AsyncContextManagerMixin):
+    """Events from upstreams to any number of clients, calls the other way; on asyncio or trio.
+
+    Use it as ``async with Relay() as relay:`` or ``await task_group.start(relay.serve)``. It
+    belongs to the event loop and thread that entered it. Upstreams and clients may be added
+    before and after that.
+
+    A fault inside never cancels the host: it is logged, :attr:`failed` is set, and the next call
+    of a public method raises it.
+
+    ``call_timeout`` is how many seconds a call may wait for its upstream's answer.
+    """
+
+    def __init__(self, *, call_timeout: float = 120.0) -> None:
+        self.failed: BaseException | None = None
+        """A fault inside napcore, if one happened."""
+        self.closing = False
+        """Whether it is shutting down: nothing is dialled any more."""
+        self.traffic = Traffic(self, call_timeout)
+        self._upstreams: list[Upstream] = []
+        self._reverse: dict[int, Upstream] = {}
+        self._listeners: list[Listener] = []
+        self._names = 0
+        self._tasks: TaskGroup | None = None
+        self._entered_at = 0.0
+        self._stopping = anyio.Event()
+        self._on_entry: Callable[[], Awaitable[Any]] | None = None
+
+    @classmethod
+    def from_config(cls, config: Config) -> Relay:
+        """A relay with the listener, upstreams and clients of ``config``; they start when it is entered.
+
+        Raises:
+            ConfigError: something in it cannot be carried out.
+        """
+        relay = cls()
+        listen = config.listen
+        if listen is not None:
+            relay._on_entry = lambda: relay.listen(**listen.arguments())
+        for upstream in config.upstream:
+            relay.add_upstream(**upstream.arguments())
+        for client in config.client:
+            relay.add_client(**client.arguments(config.defaults))
+        return relay
+
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Relay, None]:
+        fault: Exception | None = None
+        async with anyio.create_task_group() as self._tasks:
+            self._entered_at = time.monotonic()
+            self.traffic.hub.check_thread()
+            self._tasks.start_soon(self._guard, "the clock", self.traffic.tick)
+            try:
+                if self._on_entry is not None:
+                    await self._on_entry()
+                for upstream in self._upstreams:
+                    self._start_upstream(upstream)
+                yield self
+            except Exception as error:
+                # Raised again outside, or the task group would wrap the host's own exception.
+                fault = error
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self._shut_down()
+                self._tasks.cancel_scope.cancel()
+                self._tasks = None
+        if fault is not None:
+            raise fault
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Run until :meth:`aclose` or cancellation; reports started once everything listens.
+
+        A fault inside napcore ends it too, and is raised.
+        """
+        async with self:
+            task_status.started()
+            await self._stopping.wait()
+        if self.failed is not None:
+            raise self.failed
+
+    async def aclose(self) -> None:
+        """Make :meth:`serve` return."""
+        self._stopping.set()
+
+    # What the host calls.
+
+    async def listen(
+        self,
+        host: str | Sequence[str] = ("127.0.0.1", "::1"),
+        port: int = 6710,
+        *,
+        token: str | None = None,
+        upstream_token: str | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        allow_anonymous: bool = False,
+        allowed_origins: Sequence[str] = (),
+    ) -> Listener:
+        """Open a port for upstreams and clients that dial us; 0 lets the system choose.
+
+        Raises:
+            ConfigError: it would be open to other machines without a token of 16 characters.
+            OSError: the port cannot be had.
+        """
+        tasks = self._running()
+        door = Door(token or None, upstream_token or None, tuple(allowed_origins), ssl_context is not None)
+        listener = await open_listener(self, host, port, door, ssl_context, allow_anonymous=allow_anonymous)
+        self._listeners.append(listener)
+        tasks.start_soon(self._guard, f"the listener on port {listener.port}", listener.serve)
+        _log.info("listening on %s", listener.url)
+        return listener
+
+    def add_upstream(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        self_id: int | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> Upstream:
+        """Dial a OneBot implementation (NapCat's "WebSocket server") and keep the link.
+
+        ``self_id`` is the account of events that name none; mostly it is learned.
+
+        Raises:
+            ConfigError: the URL is not ws:// or wss://.
+        """
+        self._check()
+        upstream = Upstream(self, check_url(url), token=token, self_id=self_id, ssl_context=ssl_context)
+        self._upstreams.append(upstream)
+        if self._tasks is not None:
+            self._start_upstream(upstream)
+        return upstream
+
+    def add_client(
+        self,
+        name: str,
+        url: str | None = None,
+        *,
+        token: str | None = None,
+        filter: Filter | None = None,
+        policy: Policy | None = None,
+        heartbeat: float = HEARTBEAT,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> RemoteClient:
+        """Add a client: one we dial, once per account, or (``url`` None) one that dials us.
+
+        ``heartbeat`` is the seconds between our heartbeat events on its links.
+
+        Raises:
+            ConfigError: the name is taken or malformed, the URL is not ws:// or wss://, or the
+                policy asks for something not built.
+        """
+        self._check()
+        if not NAME.fullmatch(name):
+            raise ConfigError(f"a name is 1 to 64 letters, digits, '_', '.' or '-', not {name!r}", key="name")
+        if name in self.traffic.clients:
+            raise ConfigError(f"a client named {name!r} exists already", key="name")
+        if not heartbeat > 0:
+            raise ConfigError(f"must be greater than 0, not {heartbeat!r}", key="heartbeat")
+        policy = policy or Policy()
+        if problems := policy.not_built():
+            raise ConfigError(problems)
+        client = RemoteClient(
+            self,
+            name,
+            check_url(url) if url is not None else None,
+            token=token or None,
+            filter=filter or Filter(),
+            policy=policy,
+            heartbeat=heartbeat,
+            ssl_context=ssl_context,
+        )
+        self.traffic.clients.add(client)
+        if url is not None and self._tasks is not None:
+            for self_id in self.traffic.accounts:
+                self.traffic.clients.open(client, self_id)
+        return client
+
+    def subscribe(
+        self, filter: Filter | None = None, *, name: str | None = None, policy: Policy | None = None
+    ) -> AbstractAsyncContextManager[Subscription]:
+        """Events of all accounts for a task in this process, from the block's start to its end.
+
+        Raises:
+            ConfigError: the name is taken, or the policy asks for something not built.
+        """
+        self._running()
+        return open_subscription(self.traffic, filter or Filter(), name or self.unique_name("sub"), policy)
+
+    def publish(self, event: Event | bytes | dict[str, Any]) -> Report:
+        """Route an event that did not come from an upstream, and start sending it.
+
+        Raises:
+            BadEvent: not a JSON object, or not an event.
+        """
+        self._running()
+        if isinstance(event, dict):
+            event = Event.from_dict(event)
+        elif not isinstance(event, Event):
+            event = peek(event)
+        if event.self_id is not None:
+            self.traffic.see_account(event.self_id, None)
+        self.traffic.received += 1
+        return self.traffic.route([event], 0)
+
+    async def call(
+        self, action: str, params: Mapping[str, Any] | None = None, *, self_id: int | None = None, timeout: float = 30.0
+    ) -> Any:
+        """Call a OneBot action and return its answer's data; ``timeout`` in seconds.
+
+        ``self_id`` names the account; it may be left out while there is only one.
+
+        Raises:
+            CallError: one of its kinds; ``sent`` says whether the upstream got the call.
+        """
+        self._running()
+        pending = PendingCall(action)
+        request = peek_request(encode_call(action, params))
+        call = self.traffic.forward(request, pending, self_id)
+        try:
+            return await pending.result(timeout)
+        finally:
+            if call is not None:
+                self.traffic.calls.cancel(call)
+
+    async def send(
+        self, event: Event, message: str | list[Segment], *, quote: bool = False, at_sender: bool = False
+    ) -> int:
+        """Answer where ``event`` came from; returns the new message's id.
+
+        Raises:
+            ValueError: the event came neither from a group nor from a user.
+            CallError: as :meth:`call`.
+        """
+        action, params = reply_action(event, message, quote=quote, at_sender=at_sender)
+        data = await self.call(action, params, self_id=event.self_id)
+        return int(data["message_id"])
+
+    def account(self, self_id: int) -> Account:
+        """The account ``self_id``, with every action as a method."""
+        return Account(self, self_id)
+
+    def statistics(self) -> RelayStatistics:
+        """A snapshot of everything that is counted."""
+        sessions = tuple(session.statistics() for session in self.traffic.clients.sessions())
+        local = tuple(subscription.statistics() for subscription in self.traffic.subscriptions)
+        return RelayStatistics(
+            uptime=time.monotonic() - self._entered_at if self._tasks is not None else 0.0,
+            received=self.traffic.received,
+            invalid=self.traffic.invalid,
+            consumed=self.traffic.consumed,
+            accounts=self.traffic.accounts.statistics(),
+            upstreams=tuple(upstream.statistics() for upstream in (*self._upstreams, *self._reverse.values())),
+            clients=sessions + local,
+            calls=self.traffic.calls.statistics(),
+        )
+
+    # What its links and clients ask of it.
+
+    def reverse_upstream(self, self_id: int) -> Upstream:
+        """The upstream that dials us for ``self_id``."""
+        upstream = self._reverse.get(self_id)
+        if upstream is None:
+            upstream = self._reverse[self_id] = Upstream(self, None, self_id=self_id)
+        return upstream
+
+    def start_dialling(self, session: Session) -> None:
+        """Keep a link to a client we dial."""
+        session.scope = anyio.CancelScope()
+        self._start(f"client {session.label}", _scoped, session, dial_session)
+
+    async def remove_upstream(self, upstream: Upstream) -> None:
+        """Close an upstream's links and dial no more."""
+        upstream.retired = True
+        if upstream in self._upstreams:
+            self._upstreams.remove(upstream)
+        for link in list(upstream.links):
+            await link.link.close(1000, "no longer needed")
+        if upstream.scope is not None:
+            upstream.scope.cancel()
+        upstream.state = "absent"
+        upstream.changed()
+
+    async def remove_client(self, client: RemoteClient) -> None:
+        """Close a client's links and forget it."""
+        self.traffic.clients.forget(client, "shutdown")
+        for link in [link for link in self.traffic.clients.links if link.client is client]:
+            await link.link.close(1000, "no longer needed")
+
+    def unique_name(self, name: str) -> str:
+        """``name`` with a number that no other has."""
+        self._names += 1
+        return f"{name}-{self._names}"
+
+    # Its tasks.
+
+    def _start_upstream(self, upstream: Upstream) -> None:
+        upstream.scope = anyio.CancelScope()
+        self._start(f"upstream {upstream.name}", _scoped, upstream, dial_upstream)
+
+    def _start(self, what: str, work: Callable[..., Awaitable[None]], *args: Any) -> None:
+        if self._tasks is not None and not self.closing:
+            self._tasks.start_soon(self._guard, what, work, *args)
+
+    async def _guard(self, what: str, work: Callable[..., Awaitable[None]], *args: Any) -> None:
+        try:
+            await work(*args)
+        except Exception as error:
+            _log.critical("%s failed inside napcore", what, exc_info=True)
+            self.failed = error
+            self._stopping.set()
+
+    def _check(self) -> None:
+        if self.failed is not None:
+            raise self.failed
+        if self._tasks is not None:
+            self.traffic.hub.check_thread()
+
+    def _running(self) -> TaskGroup:
+        self._check()
+        if self._tasks is None:
+            raise RuntimeError("the relay is not running; enter it with 'async with' or start serve() first")
+        return self._tasks
+
+    async def _shut_down(self) -> None:
+        """Close every link with a reason; bounded."""
+        self.closing = True
+        for listener in self._listeners:
+            await listener.aclose()
+        traffic, upstreams = self.traffic, (*self._upstreams, *self._reverse.values())
+        for upstream in upstreams:
+            upstream.retired = True
+        for client in traffic.clients:
+            traffic.clients.forget(client, "shutdown")
+        for subscription in traffic.subscriptions:
+            subscription.close()
+        sources = [link.link for upstream in upstreams for link in upstream.links]
+        sinks = [link.link for link in traffic.clients.links]
+        for link in sources:
+            link.start_close(1001, "the relay is going away")
+        for link in sinks:
+            link.start_close(1012, "the relay is restarting")
+        with anyio.move_on_after(CLOSE_TIMEOUT):
+            for link in sources + sinks:
+                await link.closed.wait()
+
+
+async def _scoped(owner: Session | Upstream, work: Callable[[Any], Awaitable[None]]) -> None:
+    assert owner.scope is not None
+    with owner.scope:
+        await work(owner)

@@ -1,0 +1,440 @@
+from __future__ import annotations
+
+import math
+import random
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import anyio
+import pytest
+from anyio.abc import ByteStream, SocketAttribute, SocketStream
+from websockets.client import ClientProtocol
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+from websockets.uri import parse_uri
+
+import napcore.net.link
+from napcore.core.onebot import MAX_FRAME
+from napcore.dispatch import Outbox, frame, masked_frame
+from napcore.net.link import Link
+from napcore.net.websocket import MAX_FRAGMENTS, SILENT
+
+URI = parse_uri("ws://127.0.0.1/")
+
+
+class Wrapped(ByteStream):
+    """A stream that can be made to write in small pieces, or not at all for a while."""
+
+    def __init__(
+        self, stream: SocketStream, sizes: random.Random | None = None, gate: anyio.Event | None = None
+    ) -> None:
+        self.stream = stream
+        self.sizes = sizes
+        self.gate = gate
+        self.sends: list[bytes] = []
+        self.begun = anyio.Event()
+
+    async def send(self, item: bytes) -> None:
+        self.sends.append(bytes(item))
+        self.begun.set()
+        if self.gate is not None:
+            await self.stream.send(item[: len(item) // 2])
+            await self.gate.wait()
+            item = item[len(item) // 2 :]
+        while item:
+            size = len(item) if self.sizes is None else self.sizes.choice((1, 7, 300, 20_000))
+            await self.stream.send(item[:size])
+            item = item[size:]
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        return await self.stream.receive(max_bytes)
+
+    async def send_eof(self) -> None:
+        await self.stream.send_eof()
+
+    async def aclose(self) -> None:
+        await self.stream.aclose()
+
+    @property
+    def extra_attributes(self) -> Any:
+        return self.stream.extra_attributes
+
+
+@pytest.fixture
+def linked(peer_of: Any) -> Callable[..., Any]:
+    """``async with linked(...) as (link, peer)``: a link that is running, and its peer."""
+
+    @asynccontextmanager
+    async def linked(
+        lane: Any = None,
+        *,
+        client: bool = False,
+        wrap: Callable[[SocketStream], ByteStream] = lambda stream: stream,
+        stall_limit: float = math.inf,
+        early: list[Frame] | None = None,
+        on_messages: Callable[[list[bytes]], None] = lambda messages: None,
+        run: bool = True,
+    ) -> AsyncIterator[tuple[Link, Any]]:
+        listener: Any = await anyio.create_tcp_listener(local_host="127.0.0.1")
+        async with listener, anyio.create_task_group() as tasks:
+            streams: list[SocketStream] = []
+            (one,) = listener.listeners
+            async with anyio.create_task_group() as both:
+
+                async def accept() -> None:
+                    streams.append(await one.accept())
+
+                both.start_soon(accept)
+                near = await anyio.connect_tcp("127.0.0.1", listener.extra(SocketAttribute.local_port))
+            sides: list[Any] = [
+                ClientProtocol(URI, state=State.OPEN, max_size=MAX_FRAME, logger=SILENT),
+                ServerProtocol(state=State.OPEN, max_size=MAX_FRAME, logger=SILENT),
+            ]
+            protocol, other = sides if client else reversed(sides)
+            lane = Outbox() if lane is None else lane
+            link = Link("test", wrap(near), protocol, lane, on_messages, early=early or (), stall_limit=stall_limit)
+            async with streams[0]:
+                if run:
+                    tasks.start_soon(link.run)
+                yield link, peer_of(streams[0], other)
+                tasks.cancel_scope.cancel()
+
+    return linked
+
+
+def offer(lane: Outbox, *payloads: bytes, wire: Callable[[bytes], bytes] = frame) -> None:
+    for payload in payloads:
+        lane.offer(wire(payload), 0, lane.received + 1, 0.0)
+
+
+def lane_of(*payloads: bytes, **bounds: Any) -> Outbox:
+    lane = Outbox(message_ttl=math.inf, **bounds)
+    offer(lane, *payloads)
+    return lane
+
+
+def ledger(lane: Outbox) -> dict[str, Any]:
+    assert lane.received == lane.confirmed + lane.unconfirmed + lane.queued + sum(lane.dropped.values())
+    return {"confirmed": lane.confirmed, "queued": lane.queued, **lane.dropped}
+
+
+async def test_frames_stay_whole_and_in_order_through_partial_writes(linked: Any) -> None:
+    dice = random.Random(1)
+    payloads = [b"%d %s" % (number, b"x" * dice.choice((0, 10, 900, 70_000))) for number in range(300)]
+    lane = lane_of(max_bytes=math.inf)
+    async with linked(lane, wrap=lambda stream: Wrapped(stream, random.Random(2))) as (link, peer):
+        for number, payload in enumerate(payloads):
+            offer(lane, payload)
+            link.flush()
+            if number % 10 == 0:
+                link.send(b"control %d" % number)
+                await anyio.lowlevel.checkpoint()
+        texts = [await peer.text() for _ in range(330)]
+    assert [text for text in texts if not text.startswith(b"control")] == payloads
+    assert [text for text in texts if text.startswith(b"control")] == [b"control %d" % n for n in range(0, 300, 10)]
+    assert ledger(lane) == {"confirmed": 300, "queued": 0}
+
+
+async def test_what_waits_is_written_in_one_piece(linked: Any) -> None:
+    streams: list[Wrapped] = []
+
+    def wrap(stream: SocketStream) -> Wrapped:
+        streams.append(Wrapped(stream))
+        return streams[0]
+
+    async with linked(lane_of(*(b"%d" % number for number in range(100))), wrap=wrap) as (_, peer):
+        assert [await peer.text() for _ in range(100)] == [b"%d" % number for number in range(100)]
+    assert len(streams[0].sends) == 1
+
+
+async def test_answers_and_pongs_overtake_queued_events(linked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(napcore.net.link, "CHUNK", 64)
+    gate = anyio.Event()
+    streams: list[Wrapped] = []
+
+    def wrap(stream: SocketStream) -> Wrapped:
+        streams.append(Wrapped(stream, gate=gate))
+        return streams[0]
+
+    lane = lane_of(*(b"%d" % number * 40 for number in range(10)))
+    async with linked(lane, wrap=wrap) as (link, peer):
+        await streams[0].begun.wait()
+        await peer.send((Opcode.PING, b"are you there"))
+        with anyio.fail_after(5):
+            while not lane.control_queued:
+                await anyio.lowlevel.checkpoint()
+        link.send(b"answer")
+        gate.set()
+        frames = [await peer.frame() for _ in range(12)]
+    assert [(frame.opcode.name, bytes(frame.data)[:40]) for frame in frames] == [
+        ("TEXT", b"0" * 40),
+        ("PONG", b"are you there"),
+        ("TEXT", b"answer"),
+        *(("TEXT", b"%d" % number * 40) for number in range(1, 10)),
+    ]
+
+
+async def test_a_write_that_stalls_cuts_the_link_and_nothing_follows_the_torn_frame(linked: Any) -> None:
+    streams: list[Wrapped] = []
+
+    def wrap(stream: SocketStream) -> Wrapped:
+        streams.append(Wrapped(stream, gate=anyio.Event()))
+        return streams[0]
+
+    lane = lane_of(b"a" * 100)
+    async with linked(lane, wrap=wrap, stall_limit=0.05) as (link, peer):
+        await streams[0].begun.wait()
+        offer(lane, b"b" * 100)
+        link.flush()
+        link.send(b"control")
+        assert await peer.rest() == []
+        await link.closed.wait()
+    assert link.cause == "it took nothing for 0.05 s while events were waiting"
+    assert len(streams[0].sends) == 1
+    assert not link.open
+    assert ledger(lane) == {"confirmed": 0, "queued": 1, "uncertain": 1}
+    assert lane.late == 1
+
+
+async def test_each_slice_of_a_large_frame_counts_as_progress(linked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(napcore.net.link, "SLICE", 1000)
+
+    class Slow(Wrapped):
+        async def send(self, item: bytes) -> None:
+            await anyio.sleep(0.02)
+            await super().send(item)
+
+    streams: list[Slow] = []
+
+    def wrap(stream: SocketStream) -> Slow:
+        streams.append(Slow(stream))
+        return streams[0]
+
+    async with linked(lane_of(b"x" * 20_000), wrap=wrap, stall_limit=0.3) as (link, peer):
+        assert await peer.text() == b"x" * 20_000
+        assert link.open
+    assert [len(sent) for sent in streams[0].sends] == [1000] * 20 + [4]
+
+
+async def test_cancelling_a_link_in_the_middle_of_a_write_passes_and_closes(linked: Any) -> None:
+    streams: list[Wrapped] = []
+
+    def wrap(stream: SocketStream) -> Wrapped:
+        streams.append(Wrapped(stream, gate=anyio.Event()))
+        return streams[0]
+
+    lane = lane_of(b"a" * 100, b"b" * 100_000)
+    async with linked(lane, wrap=wrap, run=False) as (link, peer):
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(link.run)
+                await streams[0].begun.wait()
+                scope.cancel()
+        assert scope.cancelled_caught
+        assert link.closed.is_set()
+        assert await peer.rest() == []
+    assert ledger(lane) == {"confirmed": 0, "queued": 1, "uncertain": 1}
+
+
+async def test_the_close_frame_goes_ahead_of_queued_events_and_is_the_last(
+    linked: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(napcore.net.link, "CHUNK", 64)
+    gate = anyio.Event()
+    streams: list[Wrapped] = []
+
+    def wrap(stream: SocketStream) -> Wrapped:
+        streams.append(Wrapped(stream, gate=gate))
+        return streams[0]
+
+    lane = lane_of(*(b"%d" % number * 40 for number in range(10)))
+    async with linked(lane, wrap=wrap) as (link, peer):
+        await streams[0].begun.wait()
+        link.send(b"before")
+        link.start_close(4001, "enough")
+        link.send(b"after")
+        link.flush()
+        gate.set()
+        frames = await peer.rest()
+        await link.closed.wait()
+    assert [(frame.opcode.name, bytes(frame.data)[2:] or b"") for frame in frames] == [
+        ("TEXT", b"0" * 38),
+        ("TEXT", b"fore"),
+        ("CLOSE", b"enough"),
+    ]
+    assert ledger(lane) == {"confirmed": 1, "queued": 9}
+    assert link.cause == "closed with 4001: enough"
+    assert link.close_code == 4001
+
+
+async def test_a_close_reason_is_cut_to_what_a_close_frame_holds(linked: Any) -> None:
+    async with linked() as (link, peer):
+        link.start_close(1012, "重" * 200)
+        assert await peer.closed() == (1012, "重" * 41)
+
+
+async def test_a_peer_that_closes_gets_its_code_back(linked: Any) -> None:
+    async with linked() as (link, peer):
+        await peer.send((Opcode.CLOSE, (4000).to_bytes(2, "big") + b"bye"))
+        assert await peer.closed() == (4000, "bye")
+        await link.closed.wait()
+        assert (link.close_code, link.open) == (4000, False)
+        assert "4000" in link.cause
+        assert "bye" in link.cause
+
+
+@pytest.mark.usefixtures("quick_close")
+async def test_a_peer_that_ignores_the_close_handshake_is_cut(linked: Any) -> None:
+    async with linked() as (link, peer):
+        peer.polite = False
+        await link.close(1001, "going away")
+        assert link.closed.is_set()
+        assert await peer.closed() == (1001, "going away")
+        assert await peer.frame() is None
+
+
+@pytest.mark.usefixtures("quick_close")
+async def test_closing_is_carried_through_when_it_is_cancelled(linked: Any) -> None:
+    async with linked() as (link, peer):
+        peer.polite = False
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await link.close(1001, "going away")
+        assert link.closed.is_set()
+        await link.close(1000, "again")
+        assert link.cause == "closed with 1001: going away"
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"\x81\xff" + (MAX_FRAME + 1).to_bytes(8, "big") + b"1234", 1009),
+        (b"\x81\xff" + (1 << 62).to_bytes(8, "big") + b"1234", 1009),
+        (b"\x01\x80\0\0\0\0" + b"\0\x80\0\0\0\0" * 5000, 1009),
+        (b"\x81\x02hi", 1002),
+        (b"\xc1\x80\0\0\0\0", 1002),
+        (b"\x83\x80\0\0\0\0", 1002),
+        (b"\x80\x80\0\0\0\0", 1002),
+        (b"\x88\x81\0\0\0\0\x01", 1002),
+    ],
+    ids=["oversized", "endless", "fragments", "unmasked", "rsv", "opcode", "stray continuation", "close of one byte"],
+)
+async def test_frames_against_the_rules_end_the_link_with_a_code(linked: Any, data: bytes, code: int) -> None:
+    messages: list[bytes] = []
+    async with linked(on_messages=messages.extend) as (link, peer):
+        await peer.stream.send(data)
+        assert (await peer.closed())[0] == code
+        await link.closed.wait()
+        assert f"closed with {code}" in link.cause
+    assert messages == []
+
+
+async def test_the_close_code_arrives_though_the_peer_is_still_sending(linked: Any) -> None:
+    async with linked() as (link, peer), anyio.create_task_group() as tasks:
+        peer.polite = False
+
+        async def send() -> None:
+            await peer.stream.send(b"\x81\xff" + (MAX_FRAME + 1).to_bytes(8, "big") + b"1234")
+            with suppress(anyio.BrokenResourceError):
+                for _ in range(MAX_FRAME // 100_000):
+                    await peer.stream.send(b"x" * 100_000)
+
+        tasks.start_soon(send)
+        assert (await peer.closed())[0] == 1009
+        await link.closed.wait()
+
+
+async def test_as_many_fragments_as_allowed_are_one_message(linked: Any) -> None:
+    messages: list[bytes] = []
+    async with linked(on_messages=messages.extend) as (_, peer):
+        parts = [Frame(Opcode.TEXT, b"a", False), *(Frame(Opcode.CONT, b"b", False) for _ in range(MAX_FRAGMENTS - 2))]
+        await peer.send(*parts, (Opcode.PING, b""), Frame(Opcode.CONT, "é".encode()))
+        assert (await peer.frame()).opcode is Opcode.PONG
+        await peer.send(b"next", (Opcode.PING, b""))
+        await peer.frame()
+    assert messages == [b"a" + b"b" * (MAX_FRAGMENTS - 2) + "é".encode(), b"next"]
+
+
+async def test_messages_of_one_read_are_handed_on_together_and_binary_ones_left_out(linked: Any) -> None:
+    reads: list[list[bytes]] = []
+    async with linked(on_messages=reads.append) as (link, peer):
+        await peer.send(b"1", (Opcode.BINARY, b"no"), b"2", Frame(Opcode.BINARY, b"n", False), Frame(Opcode.CONT, b"o"))
+        await peer.send((Opcode.PING, b""))
+        await peer.frame()
+        assert (sum(reads, []), link.binary) == ([b"1", b"2"], 2)
+
+
+async def test_a_lane_that_overflowed_closes_the_link_with_1013(linked: Any) -> None:
+    lane = lane_of(max_events=2, overflow="disconnect")
+    async with linked(lane) as (link, peer):
+        offer(lane, b"1", b"2", b"3")
+        link.flush()
+        assert await peer.closed() == (1013, "too slow: the queue overflowed")
+        await link.closed.wait()
+    assert ledger(lane) == {"confirmed": 0, "queued": 0, "disconnect": 3}
+    assert lane.close_code == 0
+
+
+async def test_a_reset_ends_the_link_without_a_word(linked: Any) -> None:
+    async with linked() as (link, peer):
+        peer.reset()
+        await peer.stream.aclose()
+        await link.closed.wait()
+        assert link.close_code is None
+        assert link.cause == "connection lost"
+
+
+async def test_towards_a_server_every_frame_is_masked(linked: Any) -> None:
+    lane = Outbox(message_ttl=math.inf)
+    offer(lane, b"event", wire=lambda data: masked_frame(data, b"abcd"))
+    async with linked(lane, client=True) as (link, peer):
+        link.send(b"call")
+        assert sorted([await peer.text(), await peer.text()]) == [b"call", b"event"]
+        link.start_close(1000, "done")
+        assert await peer.closed() == (1000, "done")
+
+
+async def test_frames_that_came_with_the_handshake_come_first(linked: Any) -> None:
+    messages: list[bytes] = []
+    early = [Frame(Opcode.TEXT, b"1"), Frame(Opcode.TEXT, b"2")]
+    async with linked(early=early, on_messages=messages.extend) as (_, peer):
+        await peer.send(b"3", (Opcode.PING, b""))
+        await peer.frame()
+    assert messages == [b"1", b"2", b"3"]
+
+
+async def test_what_is_sent_before_it_runs_goes_out_first(linked: Any) -> None:
+    lane = lane_of(b"event")
+    async with linked(lane, run=False) as (link, peer), anyio.create_task_group() as tasks:
+        link.send(b"lifecycle")
+        link.flush()
+        tasks.start_soon(link.run)
+        assert [await peer.text(), await peer.text()] == [b"lifecycle", b"event"]
+        link.abort("over")
+        await link.closed.wait()
+        assert link.cause == "over"
+
+
+async def test_a_link_aborted_before_it_runs_never_runs(linked: Any) -> None:
+    lane = lane_of(b"event")
+    async with linked(lane, run=False) as (link, peer):
+        link.abort("gone already")
+        await link.run()
+        assert await peer.rest() == []
+    assert ledger(lane) == {"confirmed": 0, "queued": 1}
+
+
+async def test_little_hides_in_the_send_buffer(linked: Any) -> None:
+    streams: list[SocketStream] = []
+
+    def wrap(stream: SocketStream) -> SocketStream:
+        streams.append(stream)
+        return stream
+
+    async with linked(wrap=wrap):
+        raw = streams[0].extra(SocketAttribute.raw_socket)
+        # Linux reports twice what was asked for.
+        assert raw.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 512 << 10
