@@ -1,0 +1,74 @@
+"""``napcore run``: the relay on its own."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import sys
+from argparse import Namespace
+from typing import Any, Final
+
+from napcore.core.config import Config
+from napcore.edge.cli.check import add_file, read_config
+from napcore.edge.cli.parser import Command
+from napcore.edge.cli.texts import say
+from napcore.edge.logs import set_up_logging
+from napcore.errors import ConfigError
+from napcore.net import runner
+from napcore.net.relay import Relay
+
+__all__ = ("COMMAND", "add_backend", "port_problem")
+
+
+def add_backend(options: Any) -> None:
+    """The option that names the event loop."""
+    options.add_argument("--backend", choices=("asyncio", "trio"), default="asyncio", help=say("backend"))
+
+
+class _Ready:
+    """Told by the relay when everything listens."""
+
+    def started(self, value: None = None) -> None:
+        print(say("run.ready"), file=sys.stderr)
+
+
+def _add_options(options: Any) -> None:
+    add_file(options)
+    add_backend(options)
+    options.add_argument("-v", "--verbose", action="store_true", help=say("verbose"))
+
+
+def _run(arguments: Namespace) -> int:
+    read = read_config(arguments.config)
+    if read is None:
+        return 1
+    _, config = read
+    set_up_logging(logging.DEBUG if arguments.verbose else logging.INFO)
+
+    async def main() -> None:
+        await Relay.from_config(config).serve(task_status=_Ready())
+
+    try:
+        runner.run(main, backend=arguments.backend)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(port_problem(_port(config), error), file=sys.stderr)
+        return 1
+    print(say("run.stopped"), file=sys.stderr)
+    return 0
+
+
+def port_problem(port: int, error: OSError) -> str:
+    """Why a port could not be had, in one line."""
+    if error.errno == errno.EADDRINUSE:
+        return say("port_in_use", port=port)
+    return say("port_refused", port=port, cause=error.strerror or error)
+
+
+def _port(config: Config) -> int:
+    return config.listen.port if config.listen is not None else 0
+
+
+COMMAND: Final = Command("run", "run.about", _add_options, _run)
