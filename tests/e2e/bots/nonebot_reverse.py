@@ -1,0 +1,13 @@
+"""NoneBot2 as a server: it is dialled at /onebot/v11/ws."""
+
+from __future__ import annotations
+
+import nonebot
+import records
+from nonebot.adapters.onebot.v11 import Adapter
+
+nonebot.init(driver="~fastapi")
+nonebot.get_driver().register_adapter(Adapter)
+nonebot.get_driver().on_startup(lambda: records.write("ready"))
+nonebot.load_plugin("answering")
+nonebot.run()

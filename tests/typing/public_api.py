@@ -1,0 +1,104 @@
+"""The public names as a type checker sees them. Checked by mypy --strict, never run.
+
+A line that must be an error carries a ``type: ignore`` with its code: mypy reports the comment once the
+error is gone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from typing_extensions import assert_type
+
+import napcore
+
+
+def events() -> None:
+    event = napcore.peek(b"{}")
+    assert_type(event, napcore.Event)
+    assert_type(napcore.peek("{}"), napcore.Event)
+    assert_type(napcore.peek(bytearray()), napcore.Event)
+    assert_type(napcore.peek(memoryview(b"")), napcore.Event)
+    assert_type(napcore.peek_frame(b"{}"), napcore.Event | napcore.Response)
+    assert_type(napcore.peek_request(b"{}"), napcore.Request)
+    assert_type(event.kind, str | None)
+    assert_type(event.group_id, int | None)
+    assert_type(event.raw, bytes)
+    assert_type(event.data, dict[str, Any])
+    assert_type(napcore.Event.from_dict({}), napcore.Event)
+
+    napcore.peek({})  # type: ignore[arg-type]
+    event.group_id = 1  # type: ignore[misc]
+
+
+def hub() -> None:
+    hub = napcore.Hub(clock=lambda: 0.0)
+    client = hub.add("a", napcore.Filter(groups={1}), napcore.Policy(max_events=10))
+    assert_type(client, napcore.HubClient)
+    assert_type(hub.publish({}), napcore.Report)
+    assert_type(hub.publish_many([b"", {}, napcore.peek(b"{}")]).invalid, int)
+    assert_type(hub.publish(b"").ready, list[Any])
+    hub.add("b", form="json")
+
+    hub.add("c", form="text")  # type: ignore[arg-type]
+    hub.add("d", {1})  # type: ignore[arg-type]
+    hub.publish("{}")  # type: ignore[arg-type]
+    hub.clients["e"] = client  # type: ignore[index]
+
+
+def values() -> None:
+    napcore.Filter(groups=[1], users=(2,), kinds=frozenset({"message.*"}), private=False)
+    policy = napcore.Policy(max_events="off", overflow="disconnect", hold=0)
+    assert_type(policy.overflow, Literal["drop_oldest", "drop_newest", "disconnect"])
+    assert_type(policy.max_events, float | Literal["off"])
+
+    napcore.Filter(groups={"1"})  # type: ignore[arg-type]
+    napcore.Policy(overflow="block")  # type: ignore[arg-type]
+    napcore.Policy(hold="off")  # type: ignore[arg-type]
+    policy.hold = 1.0  # type: ignore[misc]
+
+
+async def relay() -> None:
+    async with napcore.Relay(call_timeout=60.0) as relay:
+        assert_type(relay, napcore.Relay)
+        assert_type((await relay.listen(port=0)).port, int)
+        relay.add_upstream("ws://127.0.0.1:3001", token="secret", self_id=10001)
+        relay.add_client("nonebot", "ws://127.0.0.1:8080/onebot/v11/ws", filter=napcore.Filter(groups={1}))
+        async with relay.subscribe(napcore.Filter(kinds={"message"})) as subscription:
+            async for event in subscription:
+                assert_type(event, napcore.Event)
+                assert_type(await relay.send(event, "hello", quote=True), int)
+                await relay.send(event, [{"type": "text", "data": {"text": "hello"}}])
+        assert_type(relay.publish({"post_type": "message"}), napcore.Report)
+        assert_type(await relay.call("get_group_list", self_id=10001, timeout=5.0), Any)
+        await relay.account(10001).send_group_msg(group_id=1, message="hello")
+        assert_type(relay.failed, BaseException | None)
+
+        relay.add_client("late", 8080)  # type: ignore[arg-type]
+        await relay.send(event, [{"type": "text"}])  # type: ignore[typeddict-item]
+
+
+async def answer() -> int:
+    return 42
+
+
+def running() -> None:
+    assert_type(napcore.run(answer, backend="trio"), int | None)
+    napcore.run(answer, backend="curio")  # type: ignore[arg-type]
+    napcore.run(answer())  # type: ignore[arg-type]
+
+    config = napcore.load_config("napcore.toml")
+    assert_type(config, napcore.Config)
+    assert_type(napcore.Relay.from_config(config), napcore.Relay)
+
+
+def errors(error: napcore.CallError) -> None:
+    assert_type(error.sent, Literal["no", "yes", "unknown"])
+    if isinstance(error, napcore.ActionFailed):
+        assert_type(error.retcode, int | None)
+    try:
+        napcore.peek(b"")
+    except ValueError as bad:
+        if isinstance(bad, napcore.BadEvent):
+            assert_type(bad.offset, int)
+            assert_type(bad.reason, str)
