@@ -16,13 +16,16 @@ cdef enum:
     KIND_SLOTS = 256
 
 
-cdef struct Entry:
-    # One event in the lane of an outbox.
-    PyObject *payload  # owned; NULL once written
+cdef struct Parcel:
+    # One event in one wire form, shared by all lanes that hold it.
+    PyObject *payload  # owned; NULL once every lane has written it
     int64_t sequence
-    double expiry
+    double born  # monotonic, in seconds
     Py_ssize_t size
     int event_class
+    unsigned loads  # how many lanes have it and have not written it
+    unsigned holders  # how many lanes have it at all
+    Parcel *next  # where it is free
 
 
 cdef struct KindSlot:
@@ -50,29 +53,28 @@ cdef class Outbox:
     # The event lane is a ring; these count entries since its start, so that
     # confirmed <= written <= staged <= waiting <= tail. What lies between staged and waiting is
     # a gap left by events that were evicted, expired or taken.
-    cdef Entry *ring
+    cdef Parcel **ring
     cdef uint64_t capacity  # a power of two, or 0
     cdef uint64_t confirmed_to, written_to, staged_to, waiting_from, tail
-    cdef Py_ssize_t lane_bytes
-    cdef int64_t received_count, dropped_count, most_queued
-    cdef double max_events, max_bytes, max_frame
-    cdef double[4] lifetimes  # by event class
+    cdef int64_t lane_bytes
+    cdef int64_t received_count, most_queued
+    cdef int64_t max_events, max_bytes, max_frame
     cdef int overflow
     cdef int closing  # the close code, 0 for none
     cdef uint64_t batch  # the last one that touched it
-    cdef int64_t dropped_before  # the count when it did
 
+    cdef double[4] lifetimes  # by event class
     cdef public object owner
     cdef int64_t confirmed_count, late_count, last_written
     cdef int64_t[DROP_REASON_COUNT] drops
     cdef list control
     cdef Py_ssize_t control_staged, control_bytes
 
-    cdef int put(self, object payload, Py_ssize_t size, int event_class, int64_t sequence, double now) except -1
+    cdef int put(self, Parcel *parcel) except -1
     cdef int refuse(self, Py_ssize_t size) noexcept
+    cdef bint is_stale(self, Parcel *parcel, double now) noexcept
     cdef int overflown(self) noexcept
     cdef Py_ssize_t queued_count(self) noexcept
-    cdef bint fits(self, Py_ssize_t size) noexcept
     cdef void drop_first(self, int reason) noexcept
     cdef int64_t drop_waiting(self, int reason) noexcept
     cdef int make_room(self) except -1

@@ -5,6 +5,7 @@ from napcore.types import Form, Outcome, Overflow
 
 MAX_DEPTH: Final = 512
 CONTROL_LIMIT: Final = 16777216
+SIMD: str
 
 Buffer = bytes | bytearray | memoryview | str
 

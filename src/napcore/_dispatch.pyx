@@ -16,6 +16,7 @@ from cpython.list cimport PyList_GET_ITEM
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.math cimport isnan
+from libc.stdint cimport INT64_MAX
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memchr, memcmp, memcpy, memset
 
@@ -58,11 +59,19 @@ cdef extern from "_json.h" nogil:
         const uint8_t *text
         size_t size
 
-    bint nc_scan_document(const uint8_t *data, size_t size, nc_head *head)
     void nc_read_object(const uint8_t *data, size_t start, size_t end, nc_head *head)
     nc_span nc_find_member(const uint8_t *data, size_t size, const nc_key *key)
     size_t nc_decode(const uint8_t *p, const uint8_t *end, uint8_t *out, size_t capacity)
     bint nc_parse_integer(const uint8_t *p, const uint8_t *end, int64_t *value)
+
+cdef extern from "_fast.h" nogil:
+    ctypedef enum nc_version:
+        NC_PORTABLE
+        NC_SSE2
+        NC_AVX2
+
+    nc_version nc_best_version()
+    bint nc_prove_document(const uint8_t *data, size_t size, nc_head *head, nc_version version)
 
 cdef extern from "_frame.h" nogil:
     size_t nc_frame_head_size(uint64_t size)
@@ -105,6 +114,24 @@ MAX_DEPTH = NC_MAX_DEPTH
 CONTROL_LIMIT = 16777216
 
 cdef Py_ssize_t control_limit = CONTROL_LIMIT
+
+cdef tuple VERSIONS = ("off", "sse2", "avx2")  # as in nc_version
+
+
+cdef nc_version choose_version() except *:
+    """The best version of the scanner, or the one that NAPCORE_SIMD asks for."""
+    cdef nc_version best = nc_best_version()
+    asked = os.environ.get("NAPCORE_SIMD")
+    if not asked:
+        return best
+    if asked not in VERSIONS or VERSIONS.index(asked) > best:
+        raise RuntimeError(f"NAPCORE_SIMD={asked}: here it is one of {', '.join(VERSIONS[:best + 1])}")
+    return <nc_version> <int> VERSIONS.index(asked)
+
+
+cdef nc_version version = choose_version()
+SIMD = VERSIONS[version]
+
 cdef tuple REASONS = (
     None,
     "not an object",
@@ -652,64 +679,73 @@ def fan_out(Router router not None, events, double now, int64_t account=0, Py_ss
     cdef list batch = list(events)
     cdef list touched = []
     cdef Report report = Report.__new__(Report)
+    cdef Parcel *parcels[4]
+    cdef Parcel *parcel
     cdef Outbox outbox
     cdef Event event
-    cdef bytes framed, masked, payload
+    cdef int64_t drops_before = all_drops
     cdef uint64_t bits
     cdef size_t word, row
-    cdef int form, outcome
+    cdef Py_ssize_t matched = 0, queued = 0
+    cdef int form
     for item in batch:
         if not isinstance(item, Event):
             raise TypeError(f"expected events, not {type(item).__name__}")
-    report.invalid = invalid
-    report.ready = []
     batches += 1
     for item in batch:
         event = <Event> item
-        framed = masked = None
         router.sequence += 1
         router.find(event, account)
-        word = 0
-        # An offer may end the life of an evicted event and, with what a user has put into its
-        # data, run anything: no address in the router is kept over one.
-        while word < router.words:
-            bits = router.rows_of(FOUND)[word]
-            while bits:
-                row = word * 64 + nc_lowest_bit(bits)
-                bits &= bits - 1
-                outbox = <Outbox> PyList_GET_ITEM(router.outboxes, row)
-                if outbox is None:
-                    continue
-                if outbox.batch != batches:
-                    outbox.batch = batches
-                    outbox.dropped_before = outbox.dropped_count
-                    touched.append(outbox)
-                form = router.forms[row]
-                if form == AS_FRAME:
-                    if framed is None:
-                        framed = make_frame(event.raw, 1, NULL)
-                    payload = framed
-                elif form == AS_MASKED:
-                    if masked is None:
-                        masked = make_frame(event.raw, 1, fresh_key())
-                    payload = masked
-                else:
-                    payload = event.raw
-                outcome = outbox.put(
-                    event if form == AS_EVENT else payload,
-                    PyBytes_GET_SIZE(payload),
-                    event.event_class,
-                    router.sequence,
-                    now,
-                )
-                report.matched += 1
-                report.queued += outcome <= DROPPED_OLDEST
-            word += 1
-    for outbox in touched:
-        report.dropped += outbox.dropped_count - outbox.dropped_before
-        if outbox.queued_count() or len(outbox.control) or outbox.closing:
-            report.ready.append(outbox.owner)
+        memset(parcels, 0, sizeof(parcels))
+        try:
+            word = 0
+            # An offer may end the life of an evicted event and, with what a user has put into its
+            # data, run anything: no address in the router is kept over one.
+            while word < router.words:
+                bits = router.rows_of(FOUND)[word]
+                while bits:
+                    row = word * 64 + nc_lowest_bit(bits)
+                    bits &= bits - 1
+                    outbox = <Outbox> PyList_GET_ITEM(router.outboxes, row)
+                    if outbox is None:
+                        continue
+                    if outbox.batch != batches:
+                        outbox.batch = batches
+                        touched.append(outbox)
+                    form = router.forms[row]
+                    parcel = parcels[form]
+                    if parcel == NULL:
+                        parcel = parcels[form] = pack(event, form, router.sequence, now)
+                    matched += 1
+                    queued += outbox.put(parcel) <= DROPPED_OLDEST
+                word += 1
+        finally:
+            for form in range(4):
+                if parcels[form] != NULL:
+                    leave_parcel(parcels[form])
+    report.matched = matched
+    report.queued = queued
+    report.dropped = all_drops - drops_before
+    report.invalid = invalid
+    report.ready = [
+        (<Outbox> box).owner
+        for box in touched
+        if (<Outbox> box).queued_count() or len((<Outbox> box).control) or (<Outbox> box).closing
+    ]
     return report
+
+
+cdef Parcel *pack(Event event, int form, int64_t sequence, double now) except NULL:
+    """The event in one of the forms."""
+    cdef object payload = event
+    if form == AS_FRAME:
+        payload = make_frame(event.raw, 1, NULL)
+    elif form == AS_MASKED:
+        payload = make_frame(event.raw, 1, fresh_key())
+    elif form == AS_JSON:
+        payload = event.raw
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(event.raw if form == AS_EVENT else payload)
+    return make_parcel(payload, size, event.event_class, sequence, now)
 
 
 for made_here in (Event, Response, Request, Report):

@@ -26,6 +26,7 @@ from napcore.types import Form, Outcome
 __all__ = (
     "CONTROL_LIMIT",
     "MAX_DEPTH",
+    "SIMD",
     "Buffer",
     "Event",
     "Outbox",
@@ -40,6 +41,9 @@ __all__ = (
     "peek_frame",
     "peek_request",
 )
+
+SIMD = "off"
+"""The version of the scanner in use; plain Python has one only."""
 
 _FORMS: Final = ("event", "json", "frame", "masked")
 _INT64: Final = 1 << 63
@@ -339,8 +343,7 @@ def fan_out(router: Router, events: Iterable[Event], now: float, account: int = 
     for event in batch:
         router._sequence += 1
         forms: dict[str, bytes | Event] = {}
-        for row in router.match(event, account):
-            outbox, form, _ = router._rows[row]
+        for outbox, form, _ in [router._rows[row] for row in router.match(event, account)]:
             if form not in forms:
                 forms[form] = _build(event, form)
             touched.setdefault(id(outbox), (outbox, _drops(outbox)))

@@ -104,7 +104,7 @@ cdef bytes as_bytes(object data):
 
 cdef inline const uint8_t *scan(bytes raw, nc_head *head) except NULL:
     cdef const uint8_t *data = <const uint8_t *> PyBytes_AS_STRING(raw)
-    if not nc_scan_document(data, PyBytes_GET_SIZE(raw), head):
+    if not nc_prove_document(data, PyBytes_GET_SIZE(raw), head, version):
         raise BadEvent(REASONS[head.reason], head.at)
     return data
 

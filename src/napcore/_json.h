@@ -171,8 +171,28 @@ enum {
     NC_SHORTEST_ESCAPED = 9  /* "time" with one of its letters as six bytes */
 };
 
+/* Whether size bytes, four at least and sixteen at most, are the same: two loads each that overlap. */
+static inline int nc_same(const uint8_t *a, const char *b, size_t size)
+{
+    uint64_t a8[2], b8[2];
+    uint32_t a4[2], b4[2];
+
+    if (size >= 8) {
+        memcpy(&a8[0], a, 8);
+        memcpy(&a8[1], a + size - 8, 8);
+        memcpy(&b8[0], b, 8);
+        memcpy(&b8[1], b + size - 8, 8);
+        return ((a8[0] ^ b8[0]) | (a8[1] ^ b8[1])) == 0;
+    }
+    memcpy(&a4[0], a, 4);
+    memcpy(&a4[1], a + size - 4, 4);
+    memcpy(&b4[0], b, 4);
+    memcpy(&b4[1], b + size - 4, 4);
+    return ((a4[0] ^ b4[0]) | (a4[1] ^ b4[1])) == 0;
+}
+
 #define NC_IS(name, slot) \
-    if (size == sizeof(name) - 1 && memcmp(key, name, sizeof(name) - 1) == 0) return slot
+    if (nc_same(key, name, sizeof(name) - 1)) return slot
 
 static inline nc_slot nc_slot_of(const uint8_t *key, size_t size)
 {
@@ -322,23 +342,54 @@ static inline nc_span nc_find_member(const uint8_t *data, size_t size, const nc_
 
 /* ---- values ---- */
 
+/* Whether the eight bytes at p are digits; *value is their number then. */
+static inline int nc_eight_digits(const uint8_t *p, uint64_t *value)
+{
+#if (defined(__GNUC__) || defined(__clang__)) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ || defined(_MSC_VER)
+    const uint64_t each = UINT64_C(0x0101010101010101);
+    uint64_t word;
+
+    memcpy(&word, p, 8);
+    word ^= each * '0';
+    if (((word + each * 0x76) | word) & each * 0x80) return 0;
+    word = word * 10 + (word >> 8); /* pairs, in every other byte */
+    word = ((word & UINT64_C(0x000000FF000000FF)) * UINT64_C(0x000F424000000064) +
+            ((word >> 16) & UINT64_C(0x000000FF000000FF)) * UINT64_C(0x0000271000000001)) >> 32;
+    *value = word;
+    return 1;
+#else
+    (void)p;
+    (void)value;
+    return 0; /* one by one, then */
+#endif
+}
+
 /* Whether the proved text, escapes undone, is `-?[0-9]+` within int64; *value is it then. */
 static inline int nc_parse_integer(const uint8_t *p, const uint8_t *end, int64_t *value)
 {
-    const uint8_t *const start = p;
-    int negative = 0, digits = 0;
+    int negative, digits = 0;
     uint64_t total = 0, limit;
+    uint8_t character[4];
 
+    if (p == end) return 0;
+    character[0] = *p;
+    if (*p == '\\') (void)nc_decode_escape(&p, end, character);
+    else p++;
+    negative = character[0] == '-';
+    if (!negative) {
+        if (!nc_is_digit(character[0])) return 0;
+        total = (uint64_t)(character[0] - '0');
+        digits = 1;
+    }
+    if (end - p >= 8 && nc_eight_digits(p, &limit)) {
+        total = total * 100000000 + limit;
+        p += 8;
+        digits = 1;
+    }
     while (p < end) {
-        const int first = p == start;
-        uint8_t character[4] = {*p};
-
+        character[0] = *p;
         if (*p == '\\') (void)nc_decode_escape(&p, end, character);
         else p++;
-        if (first && character[0] == '-') {
-            negative = 1;
-            continue;
-        }
         if (!nc_is_digit(character[0]) || total > (UINT64_C(1) << 63) / 10) return 0;
         total = total * 10 + (uint64_t)(character[0] - '0');
         digits = 1;

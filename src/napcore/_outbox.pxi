@@ -13,6 +13,70 @@ cdef double positive(str name, object value) except? 0:
     return number
 
 
+cdef int64_t most(str name, object value) except? 0:
+    """The largest whole number within a limit."""
+    cdef double number = positive(name, value)
+    return INT64_MAX if number >= 9e18 else <int64_t> number
+
+
+# Parcels that are free, for the next events.
+cdef Parcel *free_parcels = NULL
+
+
+cdef Parcel *make_parcel(object payload, Py_ssize_t size, int event_class, int64_t sequence, double born) except NULL:
+    """A parcel that belongs to the caller alone, until ``leave_parcel``."""
+    global free_parcels
+    cdef Parcel *parcel = free_parcels
+    if parcel != NULL:
+        free_parcels = parcel.next
+    else:
+        parcel = <Parcel *> malloc(sizeof(Parcel))
+        if parcel == NULL:
+            raise MemoryError
+    Py_INCREF(payload)
+    parcel.payload = <PyObject *> payload
+    parcel.size = size
+    parcel.event_class = event_class
+    parcel.sequence = sequence
+    parcel.born = born
+    parcel.loads = parcel.holders = 1
+    return parcel
+
+
+# Events dropped by any outbox, ever.
+cdef int64_t all_drops = 0
+
+
+cdef inline void count_drops(int64_t count) noexcept:
+    global all_drops
+    all_drops += count
+
+
+cdef inline void unload(Parcel *parcel) noexcept:
+    """One lane less that has yet to write it."""
+    cdef PyObject *payload
+    parcel.loads -= 1
+    if parcel.loads == 0:
+        payload = parcel.payload
+        parcel.payload = NULL
+        # This may run anything, if it is an Event and a user has put something into its data.
+        Py_XDECREF(payload)
+
+
+cdef inline void release(Parcel *parcel) noexcept:
+    """One lane less that has it."""
+    global free_parcels
+    parcel.holders -= 1
+    if parcel.holders == 0:
+        parcel.next = free_parcels
+        free_parcels = parcel
+
+
+cdef inline void leave_parcel(Parcel *parcel) noexcept:
+    unload(parcel)
+    release(parcel)
+
+
 @cython.final
 cdef class Outbox:
     """Two lanes towards one client, bounded by count, bytes and age; it neither waits nor does I/O.
@@ -56,9 +120,9 @@ cdef class Outbox:
         if overflow not in OVERFLOWS:
             raise ValueError(f"overflow must be one of {', '.join(OVERFLOWS)}, not {overflow!r}")
         self.owner = owner
-        self.max_events = positive("max_events", max_events)
-        self.max_bytes = positive("max_bytes", max_bytes)
-        self.max_frame = positive("max_frame", max_frame)
+        self.max_events = most("max_events", max_events)
+        self.max_bytes = most("max_bytes", max_bytes)
+        self.max_frame = most("max_frame", max_frame)
         self.overflow = OVERFLOWS.index(overflow)
         self.lifetimes[<int> EventClass.NOTICE] = positive("notice_ttl", notice_ttl)
         self.lifetimes[<int> EventClass.MESSAGE] = positive("message_ttl", message_ttl)
@@ -70,10 +134,12 @@ cdef class Outbox:
 
     def __dealloc__(self):
         cdef uint64_t at
-        for at in range(self.confirmed_to, self.staged_to):
-            Py_XDECREF(self.ring[at & (self.capacity - 1)].payload)
+        for at in range(self.confirmed_to, self.written_to):
+            release(self.ring[at & (self.capacity - 1)])
+        for at in range(self.written_to, self.staged_to):
+            leave_parcel(self.ring[at & (self.capacity - 1)])
         for at in range(self.waiting_from, self.tail):
-            Py_DECREF(<object> self.ring[at & (self.capacity - 1)].payload)
+            leave_parcel(self.ring[at & (self.capacity - 1)])
         free(self.ring)
 
     @property
@@ -131,7 +197,7 @@ cdef class Outbox:
         return self.queued_count() + len(self.control)
 
     def __sizeof__(self):
-        return object.__sizeof__(self) + self.capacity * sizeof(Entry)
+        return object.__sizeof__(self) + self.capacity * sizeof(Parcel *)
 
     def __repr__(self):
         return f"<Outbox queued={self.queued} unconfirmed={self.unconfirmed} received={self.received}>"
@@ -148,7 +214,11 @@ cdef class Outbox:
         cdef bytes raw = (<Event> payload).raw if isinstance(payload, Event) else plain_bytes(payload)
         if not 0 <= event_class < 4:
             raise ValueError(f"{event_class} is not a valid EventClass")
-        return OUTCOMES[self.put(payload, PyBytes_GET_SIZE(raw), event_class, sequence, now)]
+        cdef Parcel *parcel = make_parcel(payload, PyBytes_GET_SIZE(raw), event_class, sequence, now)
+        try:
+            return OUTCOMES[self.put(parcel)]
+        finally:
+            leave_parcel(parcel)
 
     def offer_control(self, frame):
         """Put one frame of the link itself (an answer, a heartbeat, a pong) ahead of all events.
@@ -181,7 +251,7 @@ cdef class Outbox:
         cdef list frames = []
         cdef Py_ssize_t total = 0
         cdef uint64_t mask = self.capacity - 1
-        cdef Entry *entry
+        cdef Parcel *parcel
         if self.staged_to != self.written_to or self.control_staged:
             raise RuntimeError("frames are staged already: wrote() or lose_link() comes first")
         for data in self.control:
@@ -193,22 +263,22 @@ cdef class Outbox:
             self.control_staged = len(frames)
             return frames
         while self.waiting_from != self.tail:
-            entry = &self.ring[self.waiting_from & mask]
-            if entry.expiry <= now:
+            parcel = self.ring[self.waiting_from & mask]
+            if self.is_stale(parcel, now):
                 self.drop_first(TTL)
                 continue
-            if not isinstance(<object> entry.payload, bytes):
+            if not isinstance(<object> parcel.payload, bytes):
                 while self.staged_to != self.written_to:
                     self.staged_to -= 1
                     self.waiting_from -= 1
                     self.ring[self.waiting_from & mask] = self.ring[self.staged_to & mask]
                 raise TypeError("an Event cannot be written, offer bytes")
-            if frames and total + entry.size > max_bytes:
+            if frames and total + parcel.size > max_bytes:
                 break
-            frames.append(<object> entry.payload)
-            total += entry.size
+            frames.append(<object> parcel.payload)
+            total += parcel.size
             # The gap stays between what is staged and what waits.
-            self.ring[self.staged_to & mask] = entry[0]
+            self.ring[self.staged_to & mask] = parcel
             self.staged_to += 1
             self.waiting_from += 1
         self.control_staged = len(self.control)
@@ -219,7 +289,7 @@ cdef class Outbox:
 
         Returns the sequence of the event written last, ever; 0 if there was none.
         """
-        cdef Entry *entry
+        cdef Parcel *parcel
         cdef Py_ssize_t size = 0
         if self.control_staged:
             for data in self.control[:self.control_staged]:
@@ -228,12 +298,11 @@ cdef class Outbox:
             self.control_bytes -= size
             self.control_staged = 0
         while self.written_to != self.staged_to:
-            entry = &self.ring[self.written_to & (self.capacity - 1)]
+            parcel = self.ring[self.written_to & (self.capacity - 1)]
             self.written_to += 1
-            self.lane_bytes -= entry.size
-            self.last_written = entry.sequence
-            Py_DECREF(<object> entry.payload)
-            entry.payload = NULL
+            self.lane_bytes -= parcel.size
+            self.last_written = parcel.sequence
+            unload(parcel)
         return self.last_written
 
     def confirm(self, int64_t sequence):
@@ -243,6 +312,7 @@ cdef class Outbox:
             self.confirmed_to != self.written_to
             and self.ring[self.confirmed_to & (self.capacity - 1)].sequence <= sequence
         ):
+            release(self.ring[self.confirmed_to & (self.capacity - 1)])
             self.confirmed_to += 1
         cdef uint64_t count = self.confirmed_to - before
         self.confirmed_count += count
@@ -256,19 +326,19 @@ cdef class Outbox:
             ValueError: ``limit`` is negative.
         """
         cdef list taken = []
-        cdef Entry *entry
+        cdef Parcel *parcel
         if limit < 0:
             raise ValueError("limit must be 0 or more")
         while self.waiting_from != self.tail and not (limit and len(taken) == limit):
-            entry = &self.ring[self.waiting_from & (self.capacity - 1)]
-            if entry.expiry <= now:
+            parcel = self.ring[self.waiting_from & (self.capacity - 1)]
+            if self.is_stale(parcel, now):
                 self.drop_first(TTL)
                 continue
-            taken.append(<object> entry.payload)
+            taken.append(<object> parcel.payload)
             self.waiting_from += 1
-            self.lane_bytes -= entry.size
+            self.lane_bytes -= parcel.size
             self.confirmed_count += 1
-            Py_DECREF(<object> entry.payload)
+            leave_parcel(parcel)
         self.rest()
         return taken
 
@@ -279,16 +349,17 @@ cdef class Outbox:
         how many events became uncertain.
         """
         cdef uint64_t count = self.staged_to - self.confirmed_to
-        cdef uint64_t at
-        cdef Entry *entry
+        cdef Parcel *parcel
         while self.staged_to != self.written_to:
             self.staged_to -= 1
-            entry = &self.ring[self.staged_to & (self.capacity - 1)]
-            self.lane_bytes -= entry.size
-            Py_DECREF(<object> entry.payload)
-        self.confirmed_to = self.written_to
+            parcel = self.ring[self.staged_to & (self.capacity - 1)]
+            self.lane_bytes -= parcel.size
+            leave_parcel(parcel)
+        while self.confirmed_to != self.written_to:
+            self.confirmed_to += 1
+            release(self.ring[(self.confirmed_to - 1) & (self.capacity - 1)])
         self.drops[UNCERTAIN] += count
-        self.dropped_count += count
+        count_drops(count)
         self.late_count += len(self.control)
         self.control.clear()
         self.control_staged = self.control_bytes = 0
@@ -309,42 +380,39 @@ cdef class Outbox:
     cdef Py_ssize_t queued_count(self) noexcept:
         return (self.staged_to - self.written_to) + (self.tail - self.waiting_from)
 
-    cdef bint fits(self, Py_ssize_t size) noexcept:
-        return self.queued_count() + 1 <= self.max_events and self.lane_bytes + size <= self.max_bytes
+    cdef bint is_stale(self, Parcel *parcel, double now) noexcept:
+        return parcel.born + self.lifetimes[parcel.event_class] <= now
 
-    cdef int put(self, object payload, Py_ssize_t size, int event_class, int64_t sequence, double now) except -1:
-        """``offer`` for arguments known to be good; returns the Outcome as int."""
+    cdef int put(self, Parcel *parcel) except -1:
+        """``offer`` for a parcel known to be good, which stays the caller's; returns the Outcome as int."""
         cdef int outcome = QUEUED
-        cdef int64_t queued
-        cdef Entry *entry
+        cdef int64_t queued = self.queued_count()
         self.received_count += 1
-        if self.closing or size > self.max_frame:
-            return self.refuse(size)
+        if self.closing or parcel.size > self.max_frame:
+            return self.refuse(parcel.size)
         # With nothing waiting any frame is taken, whatever is being written.
-        while self.waiting_from != self.tail and not self.fits(size):
+        while (
+            queued >= self.max_events or parcel.size > self.max_bytes - self.lane_bytes
+        ) and self.waiting_from != self.tail:
             if self.overflow != 0:
                 return self.overflown()
             self.drop_first(OLDEST)
             outcome = DROPPED_OLDEST
+            queued = self.queued_count()
         if self.tail - self.confirmed_to == self.capacity:
             self.make_room()
-        entry = &self.ring[self.tail & (self.capacity - 1)]
-        Py_INCREF(payload)
-        entry.payload = <PyObject *> payload
-        entry.sequence = sequence
-        entry.expiry = now + self.lifetimes[event_class]
-        entry.size = size
-        entry.event_class = event_class
+        self.ring[self.tail & (self.capacity - 1)] = parcel
+        parcel.loads += 1
+        parcel.holders += 1
         self.tail += 1
-        self.lane_bytes += size
-        queued = self.queued_count()
-        if queued > self.most_queued:
-            self.most_queued = queued
+        self.lane_bytes += parcel.size
+        if queued >= self.most_queued:
+            self.most_queued = queued + 1
         return outcome
 
     cdef int refuse(self, Py_ssize_t size) noexcept:
         """The event is not taken, whatever the lane holds."""
-        self.dropped_count += 1
+        count_drops(1)
         if self.closing:
             self.drops[DISCONNECTED] += 1
             return DISCONNECT
@@ -353,7 +421,7 @@ cdef class Outbox:
 
     cdef int overflown(self) noexcept:
         """The event is not taken, for the lane is full."""
-        self.dropped_count += 1
+        count_drops(1)
         if self.overflow == 1:
             self.drops[NEWEST] += 1
             return DROPPED_NEWEST
@@ -363,12 +431,12 @@ cdef class Outbox:
         return DISCONNECT
 
     cdef void drop_first(self, int reason) noexcept:
-        cdef Entry *entry = &self.ring[self.waiting_from & (self.capacity - 1)]
+        cdef Parcel *parcel = self.ring[self.waiting_from & (self.capacity - 1)]
         self.waiting_from += 1
-        self.lane_bytes -= entry.size
+        self.lane_bytes -= parcel.size
         self.drops[reason] += 1
-        self.dropped_count += 1
-        Py_DECREF(<object> entry.payload)
+        count_drops(1)
+        leave_parcel(parcel)
 
     cdef int64_t drop_waiting(self, int reason) noexcept:
         cdef int64_t count = self.tail - self.waiting_from
@@ -382,7 +450,7 @@ cdef class Outbox:
         cdef uint64_t gap = self.waiting_from - self.staged_to
         cdef uint64_t mask = self.capacity - 1
         cdef uint64_t at, capacity
-        cdef Entry *ring
+        cdef Parcel **ring
         if gap and (self.staged_to == self.confirmed_to or gap * 4 >= self.capacity):
             # What is in flight moves up; it is nothing, or a fourth of the ring pays for it.
             at = self.staged_to
@@ -394,7 +462,7 @@ cdef class Outbox:
             self.staged_to += gap
             return 0
         capacity = self.capacity * 2 if self.capacity else 16
-        ring = <Entry *> malloc(capacity * sizeof(Entry))
+        ring = <Parcel **> malloc(capacity * sizeof(Parcel *))
         if ring == NULL:
             self.received_count -= 1  # the offer has not taken place
             raise MemoryError

@@ -14,6 +14,7 @@ __all__ = (
     "COMPILED",
     "CONTROL_LIMIT",
     "MAX_DEPTH",
+    "SIMD",
     "Buffer",
     "Event",
     "Outbox",
@@ -44,6 +45,7 @@ COMPILED: Final = _core.__name__ == "napcore._dispatch"
 
 CONTROL_LIMIT: Final = _core.CONTROL_LIMIT
 MAX_DEPTH: Final = _core.MAX_DEPTH
+SIMD: Final = _core.SIMD
 Buffer = _core.Buffer
 Event = _core.Event
 Outbox = _core.Outbox

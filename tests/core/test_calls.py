@@ -83,7 +83,7 @@ def test_a_call_and_its_answer(calls: Calls, client: Client) -> None:
     assert (call.deadline, call.written, call.over) == (125.0, False, False)
     assert calls.statistics() == CallStatistics(pending=1, forwarded=1, answered=0, failed=0, late=0, unknown=0)
 
-    answer = calls.answer(response(b'{"status":"ok","retcode":0,"data":{"message_id":7},"echo":"ep.1"}'), 6.0)
+    answer = calls.answer(response(b'{"status":"ok","retcode":0,"data":{"message_id":7},"echo":"ep.1"}'), UPSTREAM, 6.0)
     assert answer == Answer(
         client, b'{"status":"ok","retcode":0,"data":{"message_id":7},"echo":"1"}', final=True, retcode=None
     )
@@ -96,7 +96,7 @@ def test_a_call_and_its_answer(calls: Calls, client: Client) -> None:
 def test_any_json_value_comes_back_byte_for_byte(calls: Calls, client: Client, echo: bytes) -> None:
     call = forward(calls, client, echo=echo)
     assert call.request == b'{"action":"send_group_msg","params":{},"echo":"ep.1"}'
-    answer = calls.answer(response(b'{"echo":"ep.1","status":"ok"}'), 0.0)
+    answer = calls.answer(response(b'{"echo":"ep.1","status":"ok"}'), UPSTREAM, 0.0)
     assert answer is not None
     assert answer.frame == b'{"echo":' + echo + b',"status":"ok"}'
 
@@ -104,7 +104,7 @@ def test_any_json_value_comes_back_byte_for_byte(calls: Calls, client: Client, e
 def test_without_an_echo_the_answer_has_none(calls: Calls, client: Client) -> None:
     call = forward(calls, client, echo=None)
     assert call.request == b'{"echo":"ep.1","action":"send_group_msg","params":{}}'
-    answer = calls.answer(response(b'{"status":"ok","echo":"ep.1"}'), 0.0)
+    answer = calls.answer(response(b'{"status":"ok","echo":"ep.1"}'), UPSTREAM, 0.0)
     assert answer is not None
     assert answer.frame == b'{"status":"ok"}'
 
@@ -112,17 +112,21 @@ def test_without_an_echo_the_answer_has_none(calls: Calls, client: Client) -> No
 def test_colliding_echoes_go_back_to_their_askers(calls: Calls) -> None:
     first, second = Client(), Client()
     one, two, three = forward(calls, first), forward(calls, second), forward(calls, first)
-    answers = [calls.answer(reply(call), 0.0) for call in (three, two, one)]
+    answers = [calls.answer(reply(call), UPSTREAM, 0.0) for call in (three, two, one)]
     assert [answer and answer.origin for answer in answers] == [first, second, first]
     assert {answer.frame for answer in answers if answer} == {b'{"status":"ok","retcode":0,"data":null,"echo":"1"}'}
     assert calls.statistics().answered == 3
 
 
 def test_a_failed_answer_of_the_upstream_is_an_answer(calls: Calls, client: Client) -> None:
-    answer = calls.answer(reply(forward(calls, client), status="failed", retcode=1200), 0.0)
+    answer = calls.answer(reply(forward(calls, client), status="failed", retcode=1200), UPSTREAM, 0.0)
     assert answer is not None
     assert (answer.final, answer.retcode) == (True, None)
     assert calls.statistics()._replace(forwarded=0) == CallStatistics(0, 0, answered=1, failed=0, late=0, unknown=0)
+
+
+def test_an_answer_is_final_unless_said_otherwise(client: Client) -> None:
+    assert Answer(client, b"{}") == Answer(client, b"{}", final=True, retcode=None)
 
 
 def test_echoes_are_never_used_twice(calls: Calls, client: Client) -> None:
@@ -130,7 +134,7 @@ def test_echoes_are_never_used_twice(calls: Calls, client: Client) -> None:
     for _ in range(50):
         call = forward(calls, client)
         keys.add(call.key)
-        calls.answer(reply(call), 0.0)
+        calls.answer(reply(call), UPSTREAM, 0.0)
     assert len(keys) == 50
 
 
@@ -141,7 +145,7 @@ def test_a_stream_answer_passes_until_its_last_frame(calls: Calls, client: Clien
     call = forward(calls, client)
     finals = []
     for kind in ("stream", "reset", "stream", "response"):
-        answer = calls.answer(part(call, kind), 0.0)
+        answer = calls.answer(part(call, kind), UPSTREAM, 0.0)
         assert answer is not None
         assert orjson.loads(answer.frame)["echo"] == "1"
         finals.append((answer.origin, answer.final, answer.retcode))
@@ -166,7 +170,7 @@ def test_a_stream_answer_passes_until_its_last_frame(calls: Calls, client: Clien
 )
 def test_what_ends_a_call(calls: Calls, client: Client, fields: dict[str, Any]) -> None:
     call = forward(calls, client)
-    answer = calls.answer(reply(call, **{"stream": "stream-action", **fields}), 0.0)
+    answer = calls.answer(reply(call, **{"stream": "stream-action", **fields}), UPSTREAM, 0.0)
     assert answer is not None
     assert answer.final
     assert call.over
@@ -176,7 +180,7 @@ def test_what_ends_a_call(calls: Calls, client: Client, fields: dict[str, Any]) 
 def test_each_frame_of_a_stream_puts_the_deadline_off(calls: Calls, client: Client) -> None:
     stream, plain = forward(calls, client, 0.0), forward(calls, client, 10.0, echo=b'"2"')
     stream.written = plain.written = True
-    calls.answer(part(stream, "stream"), 100.0)
+    calls.answer(part(stream, "stream"), UPSTREAM, 100.0)
     assert stream.deadline == 220.0
     assert calls.next_deadline() == 130.0
     assert [failure(answer) for answer in calls.expire(219.9)] == [(client, 1504, "2")]
@@ -186,11 +190,11 @@ def test_each_frame_of_a_stream_puts_the_deadline_off(calls: Calls, client: Clie
 
 def test_a_stream_nobody_waits_for_any_more(calls: Calls, client: Client) -> None:
     call = forward(calls, client)
-    calls.answer(part(call, "stream"), 0.0)
+    calls.answer(part(call, "stream"), UPSTREAM, 0.0)
     calls.forget(client)
-    assert calls.answer(part(call, "stream"), 0.0) is None
+    assert calls.answer(part(call, "stream"), UPSTREAM, 0.0) is None
     assert calls.statistics().pending == 1
-    assert calls.answer(part(call, "response"), 0.0) is None
+    assert calls.answer(part(call, "response"), UPSTREAM, 0.0) is None
     assert calls.statistics() == CallStatistics(pending=0, forwarded=1, answered=1, failed=0, late=2, unknown=0)
 
 
@@ -217,20 +221,27 @@ def test_a_stream_nobody_waits_for_any_more(calls: Calls, client: Client) -> Non
 )
 def test_an_answer_to_nothing_we_asked_is_unknown(calls: Calls, client: Client, echo: bytes) -> None:
     forward(calls, client), forward(calls, client)
-    assert calls.answer(response(b'{"status":"ok","echo":' + echo + b"}"), 0.0) is None
+    assert calls.answer(response(b'{"status":"ok","echo":' + echo + b"}"), UPSTREAM, 0.0) is None
     assert calls.statistics() == CallStatistics(pending=2, forwarded=2, answered=0, failed=0, late=0, unknown=1)
 
 
 def test_an_answer_without_an_echo_is_unknown(calls: Calls, client: Client) -> None:
     forward(calls, client)
-    assert calls.answer(response(b'{"status":"ok"}'), 0.0) is None
+    assert calls.answer(response(b'{"status":"ok"}'), UPSTREAM, 0.0) is None
     assert calls.statistics().unknown == 1
+
+
+def test_another_upstream_cannot_answer(calls: Calls, client: Client) -> None:
+    call = forward(calls, client)
+    assert calls.answer(reply(call), OTHER_UPSTREAM, 0.0) is None
+    assert calls.statistics().pending == 1
+    assert calls.answer(reply(call), UPSTREAM, 0.0) is not None
 
 
 def test_a_second_answer_is_late(calls: Calls, client: Client) -> None:
     call = forward(calls, client)
-    assert calls.answer(reply(call), 0.0) is not None
-    assert calls.answer(reply(call), 0.0) is None
+    assert calls.answer(reply(call), UPSTREAM, 0.0) is not None
+    assert calls.answer(reply(call), UPSTREAM, 0.0) is None
     assert calls.statistics() == CallStatistics(pending=0, forwarded=1, answered=1, failed=0, late=1, unknown=0)
 
 
@@ -238,7 +249,7 @@ def test_an_answer_after_the_deadline_is_late(calls: Calls, client: Client) -> N
     call = forward(calls, client)
     call.written = True
     assert [failure(answer) for answer in calls.expire(120.0)] == [(client, 1504, "1")]
-    assert calls.answer(reply(call), 121.0) is None
+    assert calls.answer(reply(call), UPSTREAM, 121.0) is None
     assert calls.statistics() == CallStatistics(pending=0, forwarded=1, answered=0, failed=1, late=1, unknown=0)
 
 
@@ -246,7 +257,7 @@ def test_answers_of_another_relay_are_unknown(client: Client) -> None:
     old, new = Calls("aaaa"), Calls("bbbb")
     call = forward(old, client)
     forward(new, client)
-    assert new.answer(reply(call), 0.0) is None
+    assert new.answer(reply(call), UPSTREAM, 0.0) is None
     assert (new.statistics().late, new.statistics().unknown) == (0, 1)
 
 
@@ -258,16 +269,16 @@ def test_forget(calls: Calls) -> None:
     one, two, three = forward(calls, gone), forward(calls, here), forward(calls, gone)
     calls.forget(gone)
     assert (one.origin, two.origin, three.origin) == (None, here, None)
-    assert calls.answer(reply(one), 0.0) is None
-    assert calls.answer(reply(two), 0.0) is not None
-    assert calls.answer(reply(three), 0.0) is None
+    assert calls.answer(reply(one), UPSTREAM, 0.0) is None
+    assert calls.answer(reply(two), UPSTREAM, 0.0) is not None
+    assert calls.answer(reply(three), UPSTREAM, 0.0) is None
     assert calls.statistics() == CallStatistics(pending=0, forwarded=3, answered=1, failed=0, late=2, unknown=0)
 
 
 def test_forgetting_a_stranger_changes_nothing(calls: Calls, client: Client) -> None:
     call = forward(calls, client)
     calls.forget(Client())
-    assert calls.answer(reply(call), 0.0) is not None
+    assert calls.answer(reply(call), UPSTREAM, 0.0) is not None
     calls.forget(client)
     assert calls.statistics().late == 0
 
@@ -277,14 +288,14 @@ def test_cancel(calls: Calls, client: Client) -> None:
     calls.cancel(one)
     calls.cancel(one)
     assert one.over is False, "it is written all the same: the upstream may have half of it"
-    assert calls.answer(reply(one), 0.0) is None
-    assert calls.answer(reply(two), 0.0) is not None
+    assert calls.answer(reply(one), UPSTREAM, 0.0) is None
+    assert calls.answer(reply(two), UPSTREAM, 0.0) is not None
     assert calls.statistics() == CallStatistics(pending=0, forwarded=2, answered=1, failed=0, late=1, unknown=0)
 
 
 def test_cancelling_what_is_over_changes_nothing(calls: Calls, client: Client) -> None:
     call = forward(calls, client)
-    calls.answer(reply(call), 0.0)
+    calls.answer(reply(call), UPSTREAM, 0.0)
     calls.cancel(call)
     assert calls.statistics().late == 0
 
@@ -340,7 +351,7 @@ def test_a_lost_upstream_fails_its_calls_by_what_is_known_of_them(calls: Calls) 
     assert "echo" not in orjson.loads(answers[1].frame)
     assert (written.over, queued.over, elsewhere.over) == (True, True, False)
     assert calls.lose(UPSTREAM) == []
-    assert calls.answer(reply(written), 0.0) is None
+    assert calls.answer(reply(written), UPSTREAM, 0.0) is None
     assert calls.statistics() == CallStatistics(pending=1, forwarded=3, answered=0, failed=2, late=1, unknown=0)
 
 
@@ -352,7 +363,7 @@ def test_one_asker_may_have_256_calls_in_flight(calls: Calls, client: Client) ->
     assert failure(calls.forward(request(b"[9]"), client, UPSTREAM, 0.0)) == (client, 1503, [9])
     assert calls.statistics() == CallStatistics(pending=256, forwarded=256, answered=0, failed=1, late=0, unknown=0)
     forward(calls, Client())
-    calls.answer(reply(made[0]), 0.0)
+    calls.answer(reply(made[0]), UPSTREAM, 0.0)
     forward(calls, client)
     assert failure(calls.forward(request(), client, UPSTREAM, 0.0)) == (client, 1503, "1")
 
@@ -375,7 +386,7 @@ def test_every_end_of_a_call_makes_room_for_its_asker(client: Client, how: str) 
     call = forward(calls, client)
     assert isinstance(calls.forward(request(), client, UPSTREAM, 0.0), Answer)
     {
-        "answer": lambda: calls.answer(reply(call), 0.0),
+        "answer": lambda: calls.answer(reply(call), UPSTREAM, 0.0),
         "cancel": lambda: calls.cancel(call),
         "expire": lambda: calls.expire(120.0),
         "lose": lambda: calls.lose(UPSTREAM),
@@ -478,6 +489,24 @@ def test_gather_respects_max_bytes_but_gives_one_frame() -> None:
     assert [len(data) for data in lane.gather(0.0, 65)] == [1004]
 
 
+@pytest.mark.parametrize(("max_bytes", "written"), [(99, 1), (100, 2), (101, 2)])
+def test_max_bytes_is_the_last_size_that_fits(max_bytes: int, written: int) -> None:
+    control, calls = RequestLane(masked=False), RequestLane(masked=False)
+    for _ in range(3):
+        control.offer_control(b"x" * 50)
+    queued(calls, *[b"x" * 49] * 3)
+    assert len(control.gather(0.0, max_bytes)) == written
+    # What is written already counts with its head of 2 bytes.
+    assert len(calls.gather(0.0, max_bytes)) == written
+
+
+def test_one_write_is_64_kib_unless_said_otherwise() -> None:
+    lane = RequestLane(masked=False)
+    for data in (b"x" * 65535, b"x", b"x"):
+        lane.offer_control(data)
+    assert [len(data) for data in lane.gather(0.0)] == [65535, 1]
+
+
 def test_calls_never_overtake_control_frames() -> None:
     lane = RequestLane(masked=False)
     queued(lane, b"{}")
@@ -558,14 +587,25 @@ def test_a_lost_link_takes_what_waited_with_it() -> None:
     lane.offer_control(bytes(CONTROL_LIMIT + 1))
     lane.offer_control(b"x")
     assert lane.lose_link() == 0
-    assert (len(lane), lane.control_queued, lane.late, lane.close_code) == (0, 0, 1, 0)
+    # the one that waited, and the one that was refused
+    assert (len(lane), lane.control_queued, lane.late, lane.close_code) == (0, 0, 2, 0)
     assert call.written is False
     assert lane.gather(0.0) == []
     assert lane.offer_control(b"x") is Outcome.QUEUED
     queued(lane, b"{3}")
     assert lane.gather(0.0) == [b"x", b"\x81\x03{3}"]
     assert lane.lose_link() == 0
-    assert lane.late == 1, "what was being written did not wait"
+    assert lane.late == 2, "what was being written did not wait"
+
+
+def test_a_lost_link_gives_its_bytes_back() -> None:
+    lane = RequestLane(masked=False)
+    queued(lane, bytes(REQUEST_LIMIT + 1))
+    lane.offer_control(bytes(CONTROL_LIMIT))
+    lane.lose_link()
+    queued(lane, bytes(REQUEST_LIMIT), b"{}")
+    assert lane.offer_control(bytes(CONTROL_LIMIT)) is Outcome.QUEUED
+    assert lane.offer_control(b"x") is Outcome.QUEUED
 
 
 def test_calls_and_lane_together() -> None:

@@ -336,6 +336,12 @@ def test_the_ends_of_int64_are_ids() -> None:
     assert not filter.matches(make(message(group_id=highest - 1)))
 
 
+def test_without_an_account_a_missing_self_id_is_nobodys() -> None:
+    fields = message(self_id=None)
+    assert not Filter(self_ids={0, 1, ACCOUNT}).matches(make(fields))
+    assert Filter(self_ids={1}).matches(make(fields), 1)
+
+
 # What it refuses.
 
 

@@ -166,6 +166,12 @@ def test_route_gives_the_account_of_the_link(hub: Hub) -> None:
     assert len(client.take()) == 1
 
 
+def test_route_without_an_account(hub: Hub) -> None:
+    hub.add("alice", Filter(self_ids={0, 1}))
+    report = hub.route([peek(b'{"post_type":"notice"}')])
+    assert (report.matched, report.invalid) == (0, 0)
+
+
 # Forms.
 
 
@@ -297,6 +303,14 @@ def test_a_removed_clients_name_and_row_are_free(hub: Hub) -> None:
     assert hub.publish_many([raw(2), raw(3, OTHER)]).ready == [new]
     assert numbers(old) == [1]
     assert numbers(new) == [3]
+
+
+def test_a_client_knows_what_it_was_added_with(hub: Hub) -> None:
+    policy = Policy(max_events=5)
+    client = hub.add("alice", Filter(groups={GROUP}), policy, form="json")
+    assert (client.name, client.filter, client.policy, client.form) == ("alice", Filter(groups={GROUP}), policy, "json")
+    plain = hub.add("bob")
+    assert (plain.filter, plain.policy, plain.form) == (Filter(), Policy(), "event")
 
 
 def test_names_are_unique(hub: Hub) -> None:

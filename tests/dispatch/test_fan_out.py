@@ -223,6 +223,34 @@ def test_removed_rows_get_nothing_and_let_go(core: Any, message: Callable[..., A
     assert core.fan_out(router, [message()], 0.0).matched == 0
 
 
+def test_a_router_changed_in_the_middle_of_a_batch(core: Any, message: Callable[..., Any]) -> None:
+    """What a user has put into an event's data may run code when the event is evicted."""
+
+    class Meddler:
+        def __del__(self) -> None:
+            for row in (1, 2):
+                router.remove(row)
+            for _ in range(200):
+                router.add(core.Outbox(), groups={OTHER}, kinds={"message"})
+
+    router = core.Router()
+    lanes = [core.Outbox(number, max_events=1) for number in range(3)]
+    for lane in lanes:
+        router.add(lane, "event")
+    core.fan_out(router, [message()], 0.0)
+    for lane in lanes[1:]:
+        lane.clear("shutdown")
+    (first,) = lanes[0].take(0.0)
+    first.data["meddler"] = Meddler()
+    lanes[0].offer(first, 0, 1, 0.0)
+    del first
+    report = core.fan_out(router, [message(), message()], 0.0)
+    assert len(router) == 201
+    assert report.ready[0] == 0
+    assert lanes[0].queued == 1
+    assert core.fan_out(router, [message(OTHER)], 0.0).matched == 201
+
+
 def test_cycles_through_the_router_are_collected(core: Any) -> None:
     class Owner:
         router: Any

@@ -174,7 +174,7 @@ def test_there_and_back(document: Document, answer: Document) -> None:
     assert json.loads(call.request)["echo"] == "ep.1"
     assert answer.value is not None
     start, end = answer.value
-    returned = calls.answer(peek_response(answer.raw[:start] + call.key + answer.raw[end:]), 0.0)
+    returned = calls.answer(peek_response(answer.raw[:start] + call.key + answer.raw[end:]), "upstream", 0.0)
     assert returned is not None
     assert returned.origin is asker
     if document.value is None:

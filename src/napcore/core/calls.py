@@ -106,14 +106,14 @@ class Calls:
         self._failed += 1
         return Answer(origin, failure(retcode, echo, detail), True, retcode)
 
-    def answer(self, response: Response, now: float) -> Answer | None:
-        """Match an upstream answer to its call; None (counted) if nobody waits for it.
+    def answer(self, response: Response, upstream: object, now: float) -> Answer | None:
+        """Match an answer from ``upstream`` to the call it was sent; None (counted) if nobody waits for it.
 
         Frames of a stream answer (NapCat's ``stream-action``) keep the call open until the last.
         """
         key = response.echo
         call = self._calls.get(key) if key is not None else None
-        if call is None:
+        if call is None or call.upstream is not upstream:
             self._count_stray(key)
             return None
         final = not _more_follow(response)
@@ -239,6 +239,7 @@ class RequestLane:
     def offer_control(self, frame: bytes) -> Outcome:
         """Queue a control frame ahead of calls."""
         if self._control_bytes > CONTROL_LIMIT:
+            self.late += 1
             self.close_code = 1013
             return Outcome.DISCONNECT
         self._control.append(frame)

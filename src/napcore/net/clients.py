@@ -118,12 +118,11 @@ class Clients:
     def greet(self, self_id: int) -> None:
         """An account is known now: open sessions of it, and give those that waited for one theirs."""
         for client in self:
-            waiting = client.sessions.pop(None, None)
-            if waiting is not None:
-                client.sessions[self_id] = waiting
-                waiting.bind(self_id)
-            elif self_id in client.sessions:
+            if self_id in client.sessions:
                 client.sessions[self_id].greet()
+            elif None in client.sessions:
+                waiting = client.sessions[self_id] = client.sessions.pop(None)
+                waiting.bind(self_id)
             if client.url is not None:
                 self.open(client, self_id)
 

@@ -133,17 +133,21 @@ class Link:
         try:
             if self._eof:
                 return
-            async with anyio.create_task_group() as self._tasks:
-                self._take(self._early)
-                self.flush()
-                await self._read()
-                if self._drained is not None:
-                    # A last close frame, or the answers before it, may still be on their way out.
-                    with anyio.move_on_after(CLOSE_TIMEOUT):
-                        await self._drained.wait()
-                self._tasks.cancel_scope.cancel()
+            async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
+                try:
+                    self._take(self._early)
+                    self.flush()
+                    await self._read()
+                    if self._drained is not None:
+                        # A last close frame, or the answers before it, may still be on their way out.
+                        with anyio.move_on_after(CLOSE_TIMEOUT):
+                            await self._drained.wait()
+                finally:
+                    # Other tasks flush until this one runs again, and a trio nursery that is closing takes no more.
+                    self._tasks = None
+                tasks.cancel_scope.cancel()
         finally:
-            self._tasks = None
             self._eof = True
             self.cause = self.cause or self._closed_why()
             with anyio.CancelScope(shield=True):

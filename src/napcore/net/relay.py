@@ -10,6 +10,7 @@ import ssl
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -63,7 +64,7 @@ class Relay(anyio.AsyncContextManagerMixin):
         self._upstreams: list[Upstream] = []
         self._reverse: dict[int, Upstream] = {}
         self._listeners: list[Listener] = []
-        self._names = 0
+        self._numbers = count(1)
         self._tasks: TaskGroup | None = None
         self._entered_at = 0.0
         self._stopping = anyio.Event()
@@ -88,27 +89,30 @@ class Relay(anyio.AsyncContextManagerMixin):
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Relay, None]:
-        fault: Exception | None = None
-        async with anyio.create_task_group() as self._tasks:
-            self._entered_at = time.monotonic()
-            self.traffic.hub.check_thread()
-            self._tasks.start_soon(self._guard, "the clock", self.traffic.tick)
-            try:
-                if self._on_entry is not None:
-                    await self._on_entry()
-                for upstream in self._upstreams:
-                    self._start_upstream(upstream)
-                yield self
-            except Exception as error:
-                # Raised again outside, or the task group would wrap the host's own exception.
-                fault = error
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await self._shut_down()
-                self._tasks.cancel_scope.cancel()
-                self._tasks = None
-        if fault is not None:
-            raise fault
+        fault: BaseException | None = None
+        try:
+            async with anyio.create_task_group() as self._tasks:
+                self._entered_at = time.monotonic()
+                self.traffic.hub.check_thread()
+                self._tasks.start_soon(self._guard, "the clock", self.traffic.tick)
+                try:
+                    if self._on_entry is not None:
+                        await self._on_entry()
+                    for upstream in self._upstreams:
+                        self._start_upstream(upstream)
+                    yield self
+                except (Exception, KeyboardInterrupt, SystemExit) as error:
+                    # Raised again outside, or the task group would wrap the host's own exception.
+                    fault = error
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await self._shut_down()
+                    self._tasks.cancel_scope.cancel()
+                    self._tasks = None
+        finally:
+            # Also where the host is being cancelled, which the task group reports in its place.
+            if fault is not None:
+                raise fault
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Run until :meth:`aclose` or cancellation; reports started once everything listens.
@@ -287,13 +291,15 @@ class Relay(anyio.AsyncContextManagerMixin):
         """A snapshot of everything that is counted."""
         sessions = tuple(session.statistics() for session in self.traffic.clients.sessions())
         local = tuple(subscription.statistics() for subscription in self.traffic.subscriptions)
+        upstreams = (*self._upstreams, *self._reverse.values())
+        binary = sum(link.link.binary for upstream in upstreams for link in upstream.links)
         return RelayStatistics(
             uptime=time.monotonic() - self._entered_at if self._tasks is not None else 0.0,
             received=self.traffic.received,
-            invalid=self.traffic.invalid,
+            invalid=self.traffic.invalid + binary,
             consumed=self.traffic.consumed,
             accounts=self.traffic.accounts.statistics(),
-            upstreams=tuple(upstream.statistics() for upstream in (*self._upstreams, *self._reverse.values())),
+            upstreams=tuple(upstream.statistics() for upstream in upstreams),
             clients=sessions + local,
             calls=self.traffic.calls.statistics(),
         )
@@ -312,17 +318,10 @@ class Relay(anyio.AsyncContextManagerMixin):
         session.scope = anyio.CancelScope()
         self._start(f"client {session.label}", _scoped, session, dial_session)
 
-    async def remove_upstream(self, upstream: Upstream) -> None:
-        """Close an upstream's links and dial no more."""
-        upstream.retired = True
+    def forget_upstream(self, upstream: Upstream) -> None:
+        """Take an upstream that we dialled out of the table."""
         if upstream in self._upstreams:
             self._upstreams.remove(upstream)
-        for link in list(upstream.links):
-            await link.link.close(1000, "no longer needed")
-        if upstream.scope is not None:
-            upstream.scope.cancel()
-        upstream.state = "absent"
-        upstream.changed()
 
     async def remove_client(self, client: RemoteClient) -> None:
         """Close a client's links and forget it."""
@@ -330,10 +329,19 @@ class Relay(anyio.AsyncContextManagerMixin):
         for link in [link for link in self.traffic.clients.links if link.client is client]:
             await link.link.close(1000, "no longer needed")
 
+    def fail(self, what: str, error: BaseException) -> None:
+        """Log a fault of napcore's own, keep the first for the host to see, and end :meth:`serve`."""
+        _log.critical("%s failed inside napcore", what, exc_info=error)
+        while len(inner := getattr(error, "exceptions", [])) == 1:
+            # The task groups it came through.
+            error = inner[0]
+        self.failed = self.failed or error
+        self._stopping.set()
+
     def unique_name(self, name: str) -> str:
         """``name`` with a number that no other has."""
-        self._names += 1
-        return f"{name}-{self._names}"
+        names = (f"{name}-{number}" for number in self._numbers)
+        return next(unique for unique in names if unique not in self.traffic.hub.clients)
 
     # Its tasks.
 
@@ -349,9 +357,7 @@ class Relay(anyio.AsyncContextManagerMixin):
         try:
             await work(*args)
         except Exception as error:
-            _log.critical("%s failed inside napcore", what, exc_info=True)
-            self.failed = error
-            self._stopping.set()
+            self.fail(what, error)
 
     def _check(self) -> None:
         if self.failed is not None:

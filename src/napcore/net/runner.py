@@ -49,14 +49,14 @@ def run(
 
 
 async def _until_signal(main: Callable[[], Awaitable[T]]) -> T | None:
-    fault: Exception | None = None
+    fault: BaseException | None = None
     result: T | None = None
     async with anyio.create_task_group() as tg:
         if threading.current_thread() is threading.main_thread():
             await tg.start(_cancel_on_signal, tg.cancel_scope)
         try:
             result = await main()
-        except Exception as error:
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
             # Raised again outside, or the task group would wrap it.
             fault = error
         tg.cancel_scope.cancel()

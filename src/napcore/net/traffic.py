@@ -64,7 +64,7 @@ class Traffic:
         self.received = 0
         """Events that came from upstreams and publishers."""
         self.invalid = 0
-        """Frames that were not valid, dropped on arrival."""
+        """Frames that were not valid, dropped on arrival; binary ones are added when their link ends."""
         self.consumed = 0
         """Upstream lifecycle and heartbeat events; every link gets our own."""
         self._losses = LossReport()
@@ -133,6 +133,7 @@ class Traffic:
     def lose_upstream(self, link: UpstreamLink) -> None:
         """An upstream link is gone: its calls are answered, its accounts are offline or on another link."""
         self.accounts.lose(link)
+        self.invalid += link.link.binary
         self._hand_out(self.calls.lose(link))
         link.upstream.changed()
 
@@ -175,7 +176,7 @@ class Traffic:
     def _take_answer(self, response: Response, link: UpstreamLink) -> None:
         if link.turned_down(response):
             return
-        answer = self.calls.answer(response, time.monotonic())
+        answer = self.calls.answer(response, link, time.monotonic())
         if answer is not None:
             answer.origin.answer(answer)
 

@@ -81,7 +81,14 @@ class Upstream:
 
     async def aclose(self) -> None:
         """Close its links and dial no more."""
-        await self.relay.remove_upstream(self)
+        self.retired = True
+        self.relay.forget_upstream(self)
+        for link in list(self.links):
+            await link.link.close(1000, "no longer needed")
+        if self.scope is not None:
+            self.scope.cancel()
+        self.state = "absent"
+        self.changed()
 
     def see(self, self_id: int) -> None:
         """An account's first sign on it."""

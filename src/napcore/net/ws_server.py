@@ -19,6 +19,7 @@ import h11
 from anyio.abc import ByteStream, SocketAttribute, SocketStream, TaskGroup
 from anyio.abc import Listener as StreamListener
 from anyio.streams.tls import TLSStream
+from websockets.frames import Frame
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
@@ -94,8 +95,8 @@ class Listener:
             await self._serve_connection(stream)
         except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:
             _log.debug("connection from %s ended: %r", _peer(stream), error)
-        except Exception:
-            _log.exception("connection from %s failed inside napcore", _peer(stream))
+        except Exception as error:
+            self._relay.fail(f"connection from {_peer(stream)}", error)
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.aclose_forcefully(stream)
@@ -130,6 +131,7 @@ class Listener:
         if not events or not isinstance(events[0], Request):
             await _answer(stream, Refused(400, "not a WebSocket handshake"))
             return
+        early = [event for event in events if isinstance(event, Frame)]
         response = protocol.accept(events[0])
         protocol.send_response(response)
         await stream.send(b"".join(protocol.data_to_send()))
@@ -137,14 +139,14 @@ class Listener:
             _log.info("connection from %s: bad handshake (%d)", _peer(raw), response.status_code)
             return
         if decision.role == "upstream":
-            await self._serve_upstream(stream, protocol, decision)
+            await self._serve_upstream(stream, protocol, early, decision)
         else:
-            await self._serve_client(stream, protocol, decision)
+            await self._serve_client(stream, protocol, early, decision)
 
     def _decide(self, request: h11.Request) -> Admitted | Refused:
         headers: dict[str, list[str]] = {}
         for name, value in request.headers:
-            headers.setdefault(name.decode("ascii").lower(), []).append(value.decode("latin-1"))
+            headers.setdefault(name.decode("ascii").lower(), []).append(value.decode("utf-8", "surrogateescape"))
         head = Head(request.target.decode("ascii", "replace"), headers)
         if not _wants_upgrade(headers):
             if "x-self-id" not in headers and head.target.split("?")[0] not in ("/", "/event", "/api"):
@@ -152,17 +154,21 @@ class Listener:
             return Refused(426, "this port speaks WebSocket; plain HTTP is not built in this release")
         return admit(self._door, head, self._relay.traffic.clients.tokens())
 
-    async def _serve_upstream(self, stream: ByteStream, protocol: ServerProtocol, who: Admitted) -> None:
+    async def _serve_upstream(
+        self, stream: ByteStream, protocol: ServerProtocol, early: list[Frame], who: Admitted
+    ) -> None:
         relay = self._relay
         upstream = relay.reverse_upstream(who.self_id or 0)
         uplink = UpstreamLink(relay, upstream, masked=False, calls=who.calls)
-        link = Link(upstream.name, stream, protocol, uplink.lane, uplink.take)
+        link = Link(upstream.name, stream, protocol, uplink.lane, uplink.take, early=early)
         link.stall_limit = 600.0 if link.loopback else 10.0
         _log.info("upstream %s: connected", upstream.name)
         await uplink.run(link)
         _log.warning("upstream %s: %s", upstream.name, link.cause)
 
-    async def _serve_client(self, stream: ByteStream, protocol: ServerProtocol, who: Admitted) -> None:
+    async def _serve_client(
+        self, stream: ByteStream, protocol: ServerProtocol, early: list[Frame], who: Admitted
+    ) -> None:
         relay = self._relay
         client = relay.traffic.clients.dial_in(who.name)
         if client is None:
@@ -172,22 +178,26 @@ class Listener:
         try:
             session = relay.traffic.clients.session(client, who.self_id) if who.events else None
             if session is None:
-                client_link = self._link_client(ClientLink(relay, client, None, who.self_id), stream, protocol)
+                client_link = self._link_client(ClientLink(relay, client, None, who.self_id), stream, protocol, early)
                 await self._run_client(client_link)
                 return
             async with session.takeover:
                 if session.link is not None:
                     _log.info("client %s: a new connection takes over", session.label)
                     await session.link.link.close(4001, "another connection of this client took over")
-                client_link = self._link_client(ClientLink(relay, client, session, who.self_id), stream, protocol)
+                client_link = self._link_client(
+                    ClientLink(relay, client, session, who.self_id), stream, protocol, early
+                )
             await self._run_client(client_link)
         finally:
             relay.traffic.clients.leave(client)
 
-    def _link_client(self, client_link: ClientLink, stream: ByteStream, protocol: ServerProtocol) -> ClientLink:
+    def _link_client(
+        self, client_link: ClientLink, stream: ByteStream, protocol: ServerProtocol, early: list[Frame]
+    ) -> ClientLink:
         session = client_link.session
         name = session.label if session is not None else f"{client_link.client.name} (api)"
-        link = Link(name, stream, protocol, client_link.lane, client_link.take_requests)
+        link = Link(name, stream, protocol, client_link.lane, client_link.take_requests, early=early)
         link.stall_limit = client_link.client.policy.stall_limit(link.loopback)
         client_link.connect(link)
         return client_link
@@ -261,6 +271,8 @@ async def _read_head(stream: ByteStream) -> tuple[bytes, h11.Request] | Refused:
         if isinstance(event, h11.Request):
             if len(event.headers) > LINE_LIMIT:
                 return Refused(431, "too many header lines")
+            if len(data) - len(connection.trailing_data[0]) > HEAD_LIMIT:
+                return Refused(431, "the head is too large")
             return bytes(data), event
         if event is not h11.NEED_DATA or len(data) > HEAD_LIMIT:
             return Refused(400, "not a request")

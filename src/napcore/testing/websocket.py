@@ -136,16 +136,20 @@ class Socket:
     async def run(self, on_message: Callable[[bytes], Awaitable[None]]) -> None:
         """Read until the connection is gone; every message waits for the one before to be handled."""
         try:
-            async with anyio.create_task_group() as self._tasks:
-                self._queue_protocol()
-                self._start_drain()
-                await self._hand_out(self._early, on_message)
-                await self._read(on_message)
-                with anyio.move_on_after(CLOSE_TIMEOUT):
-                    await self.drained()
-                self._tasks.cancel_scope.cancel()
+            async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
+                try:
+                    self._queue_protocol()
+                    self._start_drain()
+                    await self._hand_out(self._early, on_message)
+                    await self._read(on_message)
+                    with anyio.move_on_after(CLOSE_TIMEOUT):
+                        await self.drained()
+                finally:
+                    # Others may send until this task runs again; a trio nursery that is closing takes no more tasks.
+                    self._tasks = None
+                tasks.cancel_scope.cancel()
         finally:
-            self._tasks = None
             self._protocol.receive_eof()
             self.closed.set()
             self._progress.set()
