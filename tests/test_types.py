@@ -65,7 +65,7 @@ def test_the_list_of_drop_reasons_is_closed() -> None:
 def test_names() -> None:
     assert get_args(Off) == ("off",)
     assert get_args(Overflow) == ("drop_oldest", "drop_newest", "disconnect")
-    assert get_args(Form) == ("event", "json", "frame", "masked")
+    assert get_args(Form) == ("event", "json", "frame", "masked", "sse")
 
 
 @pytest.mark.parametrize("overflow", get_args(Overflow))

@@ -42,6 +42,7 @@ cdef class Event:
     cdef readonly str kind
     cdef readonly str sub_type
     cdef object decoded
+    cdef dict signatures  # by secret
     cdef int64_t account, group, user, message, when  # 0: none
     cdef readonly int event_class
 
@@ -87,6 +88,7 @@ cdef class Router:
     cdef list rules  # by row
     cdef bytearray forms  # by row
     cdef list free_rows  # a heap
+    cdef dict shards  # by row, of the rows that have one
     cdef readonly int64_t sequence
 
     cdef size_t words  # per set of rows
@@ -109,3 +111,4 @@ cdef class Router:
     cdef size_t row_of(self, object row) except? 0
     cdef Py_ssize_t kind_slot(self, str kind, str sub_type) except -1
     cdef uint64_t *find(self, Event event, int64_t account) except NULL
+    cdef int apply_shards(self, uint64_t *found, int64_t account, int64_t group) except -1

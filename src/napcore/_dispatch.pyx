@@ -7,13 +7,15 @@ made of; this file only says how it is done fast.
 
 import heapq
 import os
+from hmac import digest
+from zlib import crc32
 
 import orjson
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.list cimport PyList_GET_ITEM
-from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
+from cpython.ref cimport Py_INCREF, Py_XDECREF
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.math cimport isnan
 from libc.stdint cimport INT64_MAX
@@ -145,14 +147,14 @@ cdef tuple REASONS = (
     "trailing data",
 )
 cdef tuple OUTCOMES = tuple(Outcome)
-cdef tuple FORMS = ("event", "json", "frame", "masked")
+cdef tuple FORMS = ("event", "json", "frame", "masked", "sse")
 cdef tuple OVERFLOWS = ("drop_oldest", "drop_newest", "disconnect")
 
 cdef enum:
     QUEUED, DROPPED_OLDEST, DROPPED_NEWEST, OVERSIZE, DISCONNECT  # as in Outcome
 
 cdef enum:
-    AS_EVENT, AS_JSON, AS_FRAME, AS_MASKED  # as in FORMS
+    AS_EVENT, AS_JSON, AS_FRAME, AS_MASKED, AS_SSE, FORM_COUNT  # as in FORMS
 
 cdef enum:
     OLDEST, NEWEST, TTL, TOO_LARGE, HOLD, BUDGET, DISCONNECTED, UNCERTAIN  # as in DROP_REASONS
@@ -233,6 +235,16 @@ def masked_frame(data, key, opcode=1):
     return make_frame(payload, check_opcode(opcode), <const uint8_t *> PyBytes_AS_STRING(key))
 
 
+def sse_block(data):
+    """One event of a server-sent event stream (WHATWG HTML, 9.2.6): its data, a line each, and an empty line.
+
+    Raises:
+        TypeError: ``data`` is not bytes.
+    """
+    # JSON has line breaks only where white space may be; a parser puts them in again.
+    return b"".join([b"data: " + line + b"\n" for line in plain_bytes(data).splitlines() or [b""]]) + b"\n"
+
+
 # ---- router ----
 
 cdef enum:
@@ -274,8 +286,17 @@ cdef tuple check_patterns(str name, object values):
     return tuple(patterns)
 
 
+cdef tuple check_shard(object shard):
+    number, count = shard
+    if isinstance(number, bool) or not isinstance(number, int) or isinstance(count, bool) or not isinstance(count, int):
+        raise TypeError(f"shard must be a pair of integers, not {shard!r}")
+    if not 1 <= number <= count < 1 << 31:
+        raise ValueError(f"shard must be (number, count) with 1 <= number <= count, not {shard!r}")
+    return number, count
+
+
 cdef tuple check_rules(
-    groups, exclude_groups, users, exclude_users, kinds, exclude_kinds, self_ids, private, self_messages
+    groups, exclude_groups, users, exclude_users, kinds, exclude_kinds, self_ids, private, self_messages, shard
 ):
     return (
         None if groups is None else check_ids("groups", groups),
@@ -287,6 +308,7 @@ cdef tuple check_rules(
         None if self_ids is None else check_ids("self_ids", self_ids),
         bool(private),
         bool(self_messages),
+        None if shard is None else check_shard(shard),
     )
 
 
@@ -343,6 +365,10 @@ cdef class Router:
     those without one. Meta events pass all of these; what is about the account itself (an
     invitation, its own joining or leaving, ``bot_offline``) is stopped by ``exclude_groups`` alone.
 
+    ``shard``, a pair (number from 1, count), takes the events of which the CRC-32 of
+    ``self_id:group`` says so (0 for what is missing, and for the group of a private message): each
+    event but meta events passes exactly one of the ``count`` shards.
+
     ``sequence`` is the number of the last event that was fanned out, 0 before the first.
     """
 
@@ -352,6 +378,7 @@ cdef class Router:
         self.forms = bytearray()
         self.free_rows = []
         self.patterns = {}
+        self.shards = {}
         self.widen(1)
 
     def __dealloc__(self):
@@ -379,6 +406,7 @@ cdef class Router:
         self_ids=None,
         private=True,
         self_messages=False,
+        shard=None,
     ):
         """Add a row that offers matching events to ``outbox`` as ``form``; returns its number.
 
@@ -389,7 +417,7 @@ cdef class Router:
         if form not in FORMS:
             raise ValueError(f"form must be one of {', '.join(FORMS)}, not {form!r}")
         cdef tuple rules = check_rules(
-            groups, exclude_groups, users, exclude_users, kinds, exclude_kinds, self_ids, private, self_messages
+            groups, exclude_groups, users, exclude_users, kinds, exclude_kinds, self_ids, private, self_messages, shard
         )
         cdef size_t row = self.free_rows[0] if self.free_rows else len(self.outboxes)
         if row == self.words * 64:
@@ -419,6 +447,7 @@ cdef class Router:
         self_ids=None,
         private=True,
         self_messages=False,
+        shard=None,
     ):
         """Give ``row`` new rules; its outbox and form stay.
 
@@ -429,7 +458,7 @@ cdef class Router:
         """
         cdef size_t number = self.row_of(row)
         cdef tuple rules = check_rules(
-            groups, exclude_groups, users, exclude_users, kinds, exclude_kinds, self_ids, private, self_messages
+            groups, exclude_groups, users, exclude_users, kinds, exclude_kinds, self_ids, private, self_messages, shard
         )
         cdef tuple before = self.rules[number]
         self.uninstall(number, before)
@@ -524,11 +553,14 @@ cdef class Router:
         mark(self.rows_of(PRIVATE), row, rules[INDEXES])
         mark(self.rows_of(SELF_MESSAGES), row, rules[INDEXES + 1])
         mark(self.rows_of(ACTIVE), row, True)
+        if rules[INDEXES + 2] is not None:
+            self.shards[row] = rules[INDEXES + 2]
         return 0
 
     cdef int uninstall(self, size_t row, tuple rules) except -1:
         cdef int which
         self.forget_kinds()
+        self.shards.pop(row, None)
         for which in range(NO_ROW):
             mark(self.rows_of(which), row, False)
         for which in range(INDEXES):
@@ -635,7 +667,21 @@ cdef class Router:
             users.excluded = self.listing(EXCLUDED_USERS, event.user)
         memcpy(found, self.kind_rows + slot * self.words, self.words * sizeof(uint64_t))
         nc_apply(found, self.words, accounts, groups, users)
+        if self.shards and treatment != META:
+            self.apply_shards(found, account, 0 if treatment == PRIVATE_MESSAGE else event.group)
         return found
+
+    cdef int apply_shards(self, uint64_t *found, int64_t account, int64_t group) except -1:
+        """Take out the rows of which another shard gets the event."""
+        cdef unsigned long hash_ = crc32(b"%d:%d" % (account, group))
+        cdef unsigned long number, count
+        cdef size_t row
+        for item, shard in self.shards.items():
+            row = item
+            number, count = shard
+            if hash_ % count != number - 1:
+                mark(found, row, False)
+        return 0
 
 
 # ---- fan out ----
@@ -679,7 +725,7 @@ def fan_out(Router router not None, events, double now, int64_t account=0, Py_ss
     cdef list batch = list(events)
     cdef list touched = []
     cdef Report report = Report.__new__(Report)
-    cdef Parcel *parcels[4]
+    cdef Parcel *parcels[FORM_COUNT]
     cdef Parcel *parcel
     cdef Outbox outbox
     cdef Event event
@@ -720,7 +766,7 @@ def fan_out(Router router not None, events, double now, int64_t account=0, Py_ss
                     queued += outbox.put(parcel) <= DROPPED_OLDEST
                 word += 1
         finally:
-            for form in range(4):
+            for form in range(FORM_COUNT):
                 if parcels[form] != NULL:
                     leave_parcel(parcels[form])
     report.matched = matched
@@ -742,6 +788,8 @@ cdef Parcel *pack(Event event, int form, int64_t sequence, double now) except NU
         payload = make_frame(event.raw, 1, NULL)
     elif form == AS_MASKED:
         payload = make_frame(event.raw, 1, fresh_key())
+    elif form == AS_SSE:
+        payload = sse_block(event.raw)
     elif form == AS_JSON:
         payload = event.raw
     cdef Py_ssize_t size = PyBytes_GET_SIZE(event.raw if form == AS_EVENT else payload)

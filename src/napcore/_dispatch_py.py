@@ -2,7 +2,7 @@
 
 An event arrives as bytes. ``peek`` proves that they are JSON and reads the head (``_event_py``,
 ``_json_py``). ``fan_out`` gives it a sequence number, asks the ``Router`` which rows want it,
-builds each wire form that those rows need once, and offers it to their ``Outbox``es
+builds each wire form that those rows need once (``_frame_py``), and offers it to their ``Outbox``es
 (``_outbox_py``), whose owners then write or take what waits. There is no clock, no loop and no
 I/O in here: the time is passed in.
 
@@ -17,10 +17,12 @@ import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, final
+from zlib import crc32
 
 from napcore._event_py import Buffer, Event, Request, Response, peek, peek_frame, peek_request
+from napcore._frame_py import frame, masked_frame, sse_block
 from napcore._json_py import MAX_DEPTH
-from napcore._outbox_py import CONTROL_LIMIT, Outbox, size_of
+from napcore._outbox_py import CONTROL_LIMIT, Outbox
 from napcore.types import Form, Outcome
 
 __all__ = (
@@ -40,53 +42,18 @@ __all__ = (
     "peek",
     "peek_frame",
     "peek_request",
+    "sse_block",
 )
 
 SIMD = "off"
 """The version of the scanner in use; plain Python has one only."""
 
-_FORMS: Final = ("event", "json", "frame", "masked")
+_FORMS: Final = ("event", "json", "frame", "masked", "sse")
 _INT64: Final = 1 << 63
 
 _PRIVATE_MESSAGES: Final = ("message.private", "message_sent.private")
 _ALWAYS_IN_A_GROUP: Final = ("message.group", "message_sent.group", "request.group")
 _JOIN_OR_LEAVE: Final = ("notice.group_increase", "notice.group_decrease")
-
-
-def frame(data: bytes, opcode: int = 1) -> bytes:
-    """One final, unmasked WebSocket frame (RFC 6455, 5.2), as a server sends it.
-
-    Raises:
-        TypeError: ``data`` is not bytes.
-        ValueError: ``opcode`` is not within 0 to 15.
-    """
-    return _frame_head(size_of(data), opcode, 0) + data
-
-
-def masked_frame(data: bytes, key: bytes, opcode: int = 1) -> bytes:
-    """One final frame masked with the 4 bytes of ``key`` (RFC 6455, 5.3), as a client sends it.
-
-    Raises:
-        TypeError: ``data`` or ``key`` is not bytes.
-        ValueError: ``key`` is not 4 bytes, or ``opcode`` is not within 0 to 15.
-    """
-    size = size_of(data)
-    if size_of(key) != 4:
-        raise ValueError("a masking key has 4 bytes")
-    mask = int.from_bytes((key * (size // 4 + 1))[:size], "big")
-    masked = (int.from_bytes(data, "big") ^ mask).to_bytes(size, "big")
-    return _frame_head(size, opcode, 0x80) + key + masked
-
-
-def _frame_head(size: int, opcode: int, mask_bit: int) -> bytes:
-    if not 0 <= opcode <= 15:
-        raise ValueError(f"an opcode is within 0 to 15, not {opcode}")
-    first = bytes((0x80 | opcode,))
-    if size < 126:
-        return first + bytes((mask_bit | size,))
-    if size < 65536:
-        return first + bytes((mask_bit | 126,)) + size.to_bytes(2, "big")
-    return first + bytes((mask_bit | 127,)) + size.to_bytes(8, "big")
 
 
 @dataclass(frozen=True)
@@ -102,6 +69,7 @@ class _Rules:
     self_ids: frozenset[int] | None
     private: bool
     self_messages: bool
+    shard: tuple[int, int] | None
 
     def passes(self, event: Event, account: int) -> bool:
         """Whether the row wants ``event``, which came over the link of ``account`` (0: unknown)."""
@@ -119,11 +87,20 @@ class _Rules:
             return True
         if post_type == "message_sent" and not self.self_messages:
             return False
+        if self.shard is not None and not self._passes_shard(event, self_id):
+            return False
         if _is_about_account(event, self_id):
             return event.group_id not in self.exclude_groups
         if kind in _PRIVATE_MESSAGES:
             return self.private and self._passes_user(event)
         return self._passes_group(event) and self._passes_user(event)
+
+    def _passes_shard(self, event: Event, self_id: int | None) -> bool:
+        assert self.shard is not None
+        number, count = self.shard
+        # A temporary session is private: it belongs with the account's other private messages.
+        group = 0 if event.kind in _PRIVATE_MESSAGES else event.group_id or 0
+        return crc32(b"%d:%d" % (self_id or 0, group)) % count == number - 1
 
     def _passes_group(self, event: Event) -> bool:
         if event.group_id is None:
@@ -170,6 +147,10 @@ class Router:
     ``exclude_users``: judge messages, notices and requests by their user; an allow-list stops
     those without one. Meta events pass all of these; what is about the account itself (an
     invitation, its own joining or leaving, ``bot_offline``) is stopped by ``exclude_groups`` alone.
+
+    ``shard``, a pair (number from 1, count), takes the events of which the CRC-32 of
+    ``self_id:group`` says so (0 for what is missing, and for the group of a private message): each
+    event but meta events passes exactly one of the ``count`` shards.
     """
 
     __slots__ = ("_free", "_rows", "_sequence")
@@ -202,6 +183,7 @@ class Router:
         self_ids: Collection[int] | None = None,
         private: bool = True,
         self_messages: bool = False,
+        shard: tuple[int, int] | None = None,
     ) -> int:
         """Add a row that offers matching events to ``outbox`` as ``form``; returns its number.
 
@@ -214,7 +196,7 @@ class Router:
         if form not in _FORMS:
             raise ValueError(f"form must be one of {', '.join(_FORMS)}, not {form!r}")
         rules = _rules(
-            groups, exclude_groups, users, exclude_users, kinds, exclude_kinds, self_ids, private, self_messages
+            groups, exclude_groups, users, exclude_users, kinds, exclude_kinds, self_ids, private, self_messages, shard
         )
         row = heapq.heappop(self._free) if self._free else len(self._rows)
         self._rows[row] = outbox, form, rules
@@ -233,6 +215,7 @@ class Router:
         self_ids: Collection[int] | None = None,
         private: bool = True,
         self_messages: bool = False,
+        shard: tuple[int, int] | None = None,
     ) -> None:
         """Give ``row`` new rules; its outbox and form stay.
 
@@ -243,7 +226,7 @@ class Router:
         """
         outbox, form, _ = self._rows[row]
         rules = _rules(
-            groups, exclude_groups, users, exclude_users, kinds, exclude_kinds, self_ids, private, self_messages
+            groups, exclude_groups, users, exclude_users, kinds, exclude_kinds, self_ids, private, self_messages, shard
         )
         self._rows[row] = outbox, form, rules
 
@@ -271,6 +254,7 @@ def _rules(
     self_ids: Collection[int] | None,
     private: bool,
     self_messages: bool,
+    shard: tuple[int, int] | None,
 ) -> _Rules:
     return _Rules(
         None if groups is None else _ids("groups", groups),
@@ -282,7 +266,17 @@ def _rules(
         None if self_ids is None else _ids("self_ids", self_ids),
         bool(private),
         bool(self_messages),
+        None if shard is None else _shard(shard),
     )
+
+
+def _shard(shard: tuple[int, int]) -> tuple[int, int]:
+    number, count = shard
+    if any(isinstance(value, bool) or not isinstance(value, int) for value in (number, count)):
+        raise TypeError(f"shard must be a pair of integers, not {shard!r}")
+    if not 1 <= number <= count < 1 << 31:
+        raise ValueError(f"shard must be (number, count) with 1 <= number <= count, not {shard!r}")
+    return number, count
 
 
 def _ids(name: str, values: Collection[int]) -> frozenset[int]:
@@ -366,6 +360,8 @@ def _build(event: Event, form: Form) -> bytes | Event:
         return event.raw
     if form == "frame":
         return frame(event.raw)
+    if form == "sse":
+        return sse_block(event.raw)
     return masked_frame(event.raw, os.urandom(4))
 
 

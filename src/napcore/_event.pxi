@@ -277,6 +277,21 @@ cdef class Event:
         """Decode afresh: a dict of the caller's own."""
         return decode(self.raw)
 
+    def signature(self, secret, /):
+        """The ``X-Signature`` of a POST whose body is ``raw`` (OneBot 11, communication/http-post).
+
+        HMAC-SHA1 with ``secret``, computed once per secret.
+
+        Raises:
+            TypeError: ``secret`` is not bytes.
+        """
+        cdef bytes key = plain_bytes(secret)
+        if self.signatures is None:
+            self.signatures = {}
+        if key not in self.signatures:
+            self.signatures[key] = "sha1=" + digest(key, self.raw, "sha1").hex()
+        return self.signatures[key]
+
     @staticmethod
     def from_dict(data, /):
         """Encode ``data`` once and peek it, for publishers in the same process.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hmac import digest
 from typing import Any, Final, NoReturn, TypeAlias, TypeVar, final
 
 import orjson
@@ -66,7 +67,10 @@ class Event(_Document):
     written as such or as a string of digits; 0 is None. Events are equal when their bytes are.
     """
 
-    __slots__ = ("event_class", "group_id", "kind", "message_id", "post_type", "self_id", "sub_type", "time", "user_id")
+    __slots__ = (
+        *("_signatures", "event_class", "group_id", "kind", "message_id", "post_type", "self_id", "sub_type", "time"),
+        "user_id",
+    )
 
     post_type: str | None
     """``message``, ``message_sent``, ``notice``, ``request``, ``meta_event`` or what else was sent."""
@@ -86,6 +90,27 @@ class Event(_Document):
     """As sent, mostly in seconds since 1970."""
     event_class: int
     """The ``EventClass``, which decides the lifetime in an outbox."""
+
+    _signatures: dict[bytes, str]
+
+    def signature(self, secret: bytes, /) -> str:
+        """The ``X-Signature`` of a POST whose body is ``raw`` (OneBot 11, communication/http-post).
+
+        HMAC-SHA1 with ``secret``, computed once per secret.
+
+        Raises:
+            TypeError: ``secret`` is not bytes.
+        """
+        if not isinstance(secret, bytes):
+            raise TypeError(f"expected bytes, not {type(secret).__name__}")
+        try:
+            signatures = self._signatures
+        except AttributeError:
+            signatures = {}
+            object.__setattr__(self, "_signatures", signatures)
+        if secret not in signatures:
+            signatures[secret] = "sha1=" + digest(secret, self.raw, "sha1").hex()
+        return signatures[secret]
 
     def __eq__(self, other: object, /) -> bool:
         return self.raw == other.raw if isinstance(other, Event) else NotImplemented

@@ -28,6 +28,7 @@ __all__ = (
     "peek",
     "peek_frame",
     "peek_request",
+    "sse_block",
 )
 
 if TYPE_CHECKING:
@@ -59,3 +60,4 @@ masked_frame = _core.masked_frame
 peek = _core.peek
 peek_frame = _core.peek_frame
 peek_request = _core.peek_request
+sse_block = _core.sse_block

@@ -21,9 +21,10 @@ Off: TypeAlias = Literal["off"]
 Overflow: TypeAlias = Literal["drop_oldest", "drop_newest", "disconnect"]
 """What an outbox does at its bound."""
 
-Form: TypeAlias = Literal["event", "json", "frame", "masked"]
-"""What an outbox holds: the Event itself, its JSON bytes, an unmasked text frame (we are the
-WebSocket server) or a masked one (we are the client; RFC 6455, 5.3)."""
+Form: TypeAlias = Literal["event", "json", "frame", "masked", "sse"]
+"""What an outbox holds: the Event itself, its JSON bytes (also the body of an HTTP POST), an
+unmasked text frame (we are the WebSocket server), a masked one (we are the client; RFC 6455, 5.3)
+or a block of a server-sent event stream."""
 
 
 class Segment(TypedDict):

@@ -290,6 +290,7 @@ def test_defaults() -> None:
         "self_ids": None,
         "private": True,
         "self_messages": False,
+        "shard": None,
     }
 
 
@@ -386,3 +387,26 @@ def test_all_wrong_values_are_listed() -> None:
         ConfigProblem(None, None, "private", "must be true or false, not 0"),
     ]
     assert isinstance(raised.value, ValueError)
+
+
+# Shards.
+
+
+def test_a_shard_takes_its_part() -> None:
+    shards = [Filter(shard=f"{number}/3") for number in (1, 2, 3)]
+    events = [
+        Event.from_dict({"post_type": "message", "message_type": "group", "self_id": 1, "group_id": group})
+        for group in range(1, 40)
+    ]
+    taken = [[shard.matches(event) for shard in shards] for event in events]
+    assert all(sum(row) == 1 for row in taken)
+    assert all(any(column) for column in zip(*taken, strict=True))
+
+
+@pytest.mark.parametrize(
+    "shard", ["0/4", "5/4", "4", "1/", "/4", "1/0", "a/b", "-1/4", " 1/4", "1/4 ", "\u0661/4", 2, (1, 4)]
+)
+def test_wrong_shards(shard: Any) -> None:
+    with pytest.raises(ConfigError, match="looks like '2/4'") as caught:
+        Filter(shard=shard)
+    assert [problem.key for problem in caught.value.errors] == ["shard"]

@@ -197,7 +197,7 @@ def test_a_masked_frame_is_made_once_per_event_and_shared(hub: Hub) -> None:
 
 
 def test_an_unknown_form_is_refused(hub: Hub) -> None:
-    with pytest.raises(ValueError, match="^form must be one of event, json, frame, masked, not 'xml'$"):
+    with pytest.raises(ValueError, match="^form must be one of event, json, frame, masked, sse, not 'xml'$"):
         hub.add("alice", form="xml")  # type: ignore[arg-type]
     assert dict(hub.clients) == {}
     assert hub.add("alice").take() == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import hmac
 import json
 import math
 import pickle
@@ -182,3 +184,17 @@ def test_many_events_do_not_share_state(core: Any) -> None:
     assert [event.user_id for event in events] == list(range(2, 400, 2))
     assert {event.user_id for event in more} == {None}
     assert [event.data["group_id"] for event in more] == list(range(1, 400))
+
+
+def test_signature(core: Any) -> None:
+    event = core.peek(b'{"post_type":"notice"}')
+    expected = "sha1=" + hmac.new(b"secret", b'{"post_type":"notice"}', hashlib.sha1).hexdigest()
+    assert event.signature(b"secret") == expected
+    assert event.signature(b"secret") is event.signature(b"secret"), "computed once per secret"
+    assert event.signature(b"other") != expected
+    assert event.signature(b"secret") == expected
+
+
+def test_a_secret_is_bytes(core: Any) -> None:
+    with pytest.raises(TypeError, match="expected bytes, not str"):
+        core.peek(b'{"post_type":"notice"}').signature("secret")

@@ -63,7 +63,7 @@ def test_sequences(core: Any, message: Callable[..., Any]) -> None:
 
 def test_forms_are_built_once_and_shared(core: Any, message: Callable[..., Any]) -> None:
     router = core.Router()
-    outboxes = {form: [core.Outbox(), core.Outbox()] for form in ("event", "json", "frame", "masked")}
+    outboxes = {form: [core.Outbox(), core.Outbox()] for form in ("event", "json", "frame", "masked", "sse")}
     for form, pair in outboxes.items():
         for outbox in pair:
             router.add(outbox, form)
@@ -74,6 +74,7 @@ def test_forms_are_built_once_and_shared(core: Any, message: Callable[..., Any])
     assert first["event"] is event
     assert first["json"] is event.raw
     assert first["frame"] == core.frame(event.raw)
+    assert first["sse"] == b"data: " + event.raw + b"\n\n"
     masked = first["masked"]
     assert masked == core.masked_frame(event.raw, masked[2:6])
 

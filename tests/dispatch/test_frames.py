@@ -73,3 +73,22 @@ def test_wrong_types(core: Any, data: Any) -> None:
         core.masked_frame(data, b"abcd")
     with pytest.raises(TypeError):
         core.masked_frame(b"", data)
+
+
+@pytest.mark.parametrize(
+    ("data", "block"),
+    [
+        (b'{"a":1}', b'data: {"a":1}\n\n'),
+        (b'{"a":1}\n', b'data: {"a":1}\n\n'),
+        (b'{\r\n "a":\r1\n}', b'data: {\ndata:  "a":\ndata: 1\ndata: }\n\n'),
+        (b"", b"data: \n\n"),
+        ('{"a":"\u2028 \u0085"}'.encode(), 'data: {"a":"\u2028 \u0085"}\n\n'.encode()),
+    ],
+)
+def test_sse_block(core: Any, data: bytes, block: bytes) -> None:
+    assert core.sse_block(data) == block
+
+
+def test_sse_block_takes_bytes(core: Any) -> None:
+    with pytest.raises(TypeError, match="expected bytes, not str"):
+        core.sse_block("{}")

@@ -264,3 +264,84 @@ def test_patterns(
 def test_no_kinds_at_all(passes: Callable[..., bool]) -> None:
     assert not passes(GROUP_MESSAGE, kinds=())
     assert passes(GROUP_MESSAGE, kinds=None)
+
+
+# Shards.
+
+
+def test_each_event_passes_one_shard(passes: Callable[..., bool]) -> None:
+    fields = [
+        *({**GROUP_MESSAGE, "group_id": group, "user_id": USER} for group in range(1, 60)),
+        {**PRIVATE_MESSAGE, "user_id": USER},
+        {"post_type": "notice", "notice_type": "bot_offline", "user_id": ACCOUNT},
+        {"post_type": "request", "request_type": "group", "sub_type": "invite", "group_id": GROUP},
+    ]
+    found = [[passes(one, shard=(number, 4)) for number in (1, 2, 3, 4)] for one in fields]
+    assert all(sum(row) == 1 for row in found)
+    assert all(sum(column) >= 8 for column in zip(*found, strict=True)), "and they share the work"
+
+
+def test_the_shard_is_the_crc_32_of_account_and_group(passes: Callable[..., bool]) -> None:
+    fields = {**GROUP_MESSAGE, "group_id": GROUP, "user_id": USER}
+    # crc32(b"10001:342561735") is 340157309, which is 4 modulo 5; crc32(b"10002:342561735") is 2376336764, which is 4
+    assert [passes(fields, shard=(number, 5)) for number in (1, 2, 3, 4, 5)] == [False, False, False, False, True]
+    assert [passes({**fields, "user_id": 8}, shard=(number, 5)) for number in (4, 5)] == [False, True]
+    moved = {**fields, "self_id": ACCOUNT + 1}
+    assert [number for number in (1, 2, 3, 4, 5) if passes(moved, shard=(number, 5))] == [5]
+
+
+def test_private_messages_of_an_account_stay_together(passes: Callable[..., bool]) -> None:
+    friend = {**PRIVATE_MESSAGE, "user_id": USER}
+    temporary = {
+        "post_type": "message",
+        "message_type": "private",
+        "sub_type": "group",
+        "group_id": GROUP,
+        "user_id": 8,
+    }
+    numbers = [[number for number in range(1, 8) if passes(one, shard=(number, 7))] for one in (friend, temporary)]
+    assert numbers[0] == numbers[1]
+    assert len(numbers[0]) == 1
+
+
+def test_meta_events_go_to_every_shard(passes: Callable[..., bool]) -> None:
+    heartbeat = {"post_type": "meta_event", "meta_event_type": "heartbeat"}
+    assert all(passes(heartbeat, shard=(number, 3)) for number in (1, 2, 3))
+
+
+def test_the_account_of_the_link_counts_for_shards(core: Any, event: Callable[..., Any]) -> None:
+    router = core.Router()
+    for number in (1, 2, 3, 4, 5):
+        router.add(core.Outbox(), shard=(number, 5))
+    named = event(self_id=ACCOUNT, group_id=GROUP, **GROUP_MESSAGE)
+    assert router.match(named) == [4]
+    assert router.match(event(group_id=GROUP, **GROUP_MESSAGE), ACCOUNT) == [4]
+
+
+def test_shards_come_and_go_with_their_rows(core: Any, event: Callable[..., Any]) -> None:
+    router = core.Router()
+    here = event(self_id=ACCOUNT, group_id=GROUP, **GROUP_MESSAGE)
+    row = router.add(core.Outbox(), shard=(1, 5))
+    assert router.match(here) == []
+    router.replace(row, shard=(5, 5))
+    assert router.match(here) == [row]
+    router.replace(row)
+    assert router.match(here) == [row]
+    router.replace(row, shard=(1, 5))
+    router.remove(row)
+    assert router.add(core.Outbox()) == row
+    assert router.match(here) == [row]
+
+
+@pytest.mark.parametrize("shard", [(0, 2), (3, 2), (-1, 2), (1, 0), (1, 1 << 31)])
+def test_impossible_shards(core: Any, shard: tuple[int, int]) -> None:
+    router = core.Router()
+    with pytest.raises(ValueError, match="shard must be"):
+        router.add(core.Outbox(), shard=shard)
+    assert len(router) == 0
+
+
+@pytest.mark.parametrize("shard", [("1", "2"), (1.0, 2), (True, 2), 2, (None, 1)])
+def test_shards_of_a_wrong_type(core: Any, shard: Any) -> None:
+    with pytest.raises(TypeError):
+        core.Router().add(core.Outbox(), shard=shard)

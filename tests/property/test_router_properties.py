@@ -45,6 +45,7 @@ rules = st.fixed_dictionaries(
         "self_ids": st.none() | id_sets,
         "private": st.booleans(),
         "self_messages": st.booleans(),
+        "shard": st.none() | st.sampled_from([(1, 1), (1, 2), (2, 2), (2, 3)]),
     },
 )
 

@@ -165,6 +165,7 @@ class ClientConfig(Table, frozen=True, kw_only=True):
     self_ids: frozenset[int] | None = None
     private: bool = True
     self_messages: bool = False
+    shard: str | None = None
     heartbeat: float | None = None
     queue: QueueConfig = QueueConfig()
 

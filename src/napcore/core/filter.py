@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, fields
 from typing import Any
@@ -49,11 +50,18 @@ class Filter:
     """Whether private messages pass."""
     self_messages: bool = False
     """Whether the account's own messages (``message_sent``) pass; the other rules still judge them."""
+    shard: str | None = None
+    """``"2/4"``: the second of four clients that share the work. The CRC-32 of account and group
+    decides, so that a group stays with one of them; meta events go to all."""
 
     def __post_init__(self) -> None:
         problems: list[ConfigProblem] = []
         for field in fields(self):
             value = getattr(self, field.name)
+            if field.name == "shard":
+                if value is not None and not (isinstance(value, str) and _shard(value)):
+                    problems.append(_problem("shard", f"looks like '2/4', the second of four, not {value!r}"))
+                continue
             if field.name in ("private", "self_messages"):
                 if not isinstance(value, bool):
                     problems.append(_problem(field.name, f"must be true or false, not {value!r}"))
@@ -89,7 +97,9 @@ class Filter:
 
     def rules(self) -> dict[str, Any]:
         """The keyword arguments for ``Router.add`` and ``Router.replace``."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        rules = {field.name: getattr(self, field.name) for field in fields(self)}
+        rules["shard"] = _shard(self.shard) if self.shard is not None else None
+        return rules
 
 
 def _problem(key: str, message: str) -> ConfigProblem:
@@ -108,3 +118,10 @@ def _not_a_kind(value: object) -> str | None:
     if not isinstance(value, str) or not value or value.startswith(".") or value.endswith("."):
         return f"a kind looks like 'message.group' or 'notice.*', not {value!r}"
     return None
+
+
+def _shard(text: str) -> tuple[int, int] | None:
+    found = re.fullmatch(r"([1-9][0-9]{0,8})/([1-9][0-9]{0,8})", text, re.ASCII)
+    if found is None or int(found[1]) > int(found[2]):
+        return None
+    return int(found[1]), int(found[2])

@@ -1,0 +1,54 @@
+"""Plain twin, third part: the forms an event has on the wire."""
+
+from __future__ import annotations
+
+from napcore._outbox_py import size_of
+
+__all__ = ("frame", "masked_frame", "sse_block")
+
+
+def frame(data: bytes, opcode: int = 1) -> bytes:
+    """One final, unmasked WebSocket frame (RFC 6455, 5.2), as a server sends it.
+
+    Raises:
+        TypeError: ``data`` is not bytes.
+        ValueError: ``opcode`` is not within 0 to 15.
+    """
+    return _frame_head(size_of(data), opcode, 0) + data
+
+
+def masked_frame(data: bytes, key: bytes, opcode: int = 1) -> bytes:
+    """One final frame masked with the 4 bytes of ``key`` (RFC 6455, 5.3), as a client sends it.
+
+    Raises:
+        TypeError: ``data`` or ``key`` is not bytes.
+        ValueError: ``key`` is not 4 bytes, or ``opcode`` is not within 0 to 15.
+    """
+    size = size_of(data)
+    if size_of(key) != 4:
+        raise ValueError("a masking key has 4 bytes")
+    mask = int.from_bytes((key * (size // 4 + 1))[:size], "big")
+    masked = (int.from_bytes(data, "big") ^ mask).to_bytes(size, "big")
+    return _frame_head(size, opcode, 0x80) + key + masked
+
+
+def sse_block(data: bytes) -> bytes:
+    """One event of a server-sent event stream (WHATWG HTML, 9.2.6): its data, a line each, and an empty line.
+
+    Raises:
+        TypeError: ``data`` is not bytes.
+    """
+    size_of(data)
+    # JSON has line breaks only where white space may be; a parser puts them in again.
+    return b"".join(b"data: %b\n" % line for line in data.splitlines() or [b""]) + b"\n"
+
+
+def _frame_head(size: int, opcode: int, mask_bit: int) -> bytes:
+    if not 0 <= opcode <= 15:
+        raise ValueError(f"an opcode is within 0 to 15, not {opcode}")
+    first = bytes((0x80 | opcode,))
+    if size < 126:
+        return first + bytes((mask_bit | size,))
+    if size < 65536:
+        return first + bytes((mask_bit | 126,)) + size.to_bytes(2, "big")
+    return first + bytes((mask_bit | 127,)) + size.to_bytes(8, "big")
