@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -31,6 +32,9 @@ from napcore.core.backoff import Backoff
 
 PATIENCE = 10.0
 """Seconds after which a test that waits for something has failed."""
+
+SILENT = logging.Logger("peer", level=logging.CRITICAL)
+"""For websockets' classes in the peers, so that a search through the log finds what napcore wrote."""
 
 GONE = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
 """What a stream raises when the other side has gone."""
@@ -130,11 +134,6 @@ def peer_of() -> type[Peer]:
     return Peer
 
 
-def small_window(raw: socket.socket) -> None:
-    """So that little hides in the kernel of a peer that does not read."""
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-
-
 @asynccontextmanager
 async def _dial(
     where: Any,
@@ -146,17 +145,17 @@ async def _dial(
 ) -> AsyncIterator[Peer]:
     url = getattr(where, "url", where) + path
     uri = parse_uri(url)
-    protocol = ClientProtocol(uri, max_size=None)
-    raw = socket.socket(socket.AF_INET6 if ":" in uri.host else socket.AF_INET)
-    if slow:
-        small_window(raw)
-    raw.setblocking(False)
+    protocol = ClientProtocol(uri, max_size=None, logger=SILENT)
     with anyio.fail_after(PATIENCE):
-        try:
+        stream: ByteStream
+        if slow:
+            raw = socket.socket()
+            # Set before the connection is there, or the window has been offered already.
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             raw.connect((uri.host, uri.port))
-        except BlockingIOError:
-            await anyio.wait_writable(raw)
-        stream: ByteStream = await SocketStream.from_socket(raw)
+            stream = await SocketStream.from_socket(raw)
+        else:
+            stream = await anyio.connect_tcp(uri.host, uri.port)
         if ssl_context is not None:
             stream = await TLSStream.wrap(stream, hostname=uri.host, ssl_context=ssl_context, standard_compatible=False)
         try:
@@ -179,7 +178,10 @@ async def _dial(
 
 @pytest.fixture
 def dial() -> Callable[..., Any]:
-    """``async with dial(listener or url, path, headers, slow=, ssl_context=) as peer``: a client that dials in."""
+    """``async with dial(listener or url, path, headers, slow=, ssl_context=) as peer``: a client that dials in.
+
+    A slow one has a small receive buffer, so that little hides in the kernel while it does not read.
+    """
     return _dial
 
 
@@ -201,7 +203,7 @@ def exchange() -> Callable[..., Awaitable[bytes]]:
 
 async def _accept(stream: ByteStream, *, early: bytes = b"") -> Peer:
     """Open the WebSocket that is asked for on ``stream``; ``early`` goes out in one piece with the answer."""
-    protocol = ServerProtocol(max_size=None)
+    protocol = ServerProtocol(max_size=None, logger=SILENT)
     events: list[Any] = []
     while not events:
         protocol.receive_data(await stream.receive())

@@ -279,6 +279,20 @@ async def test_one_session_per_account_as_the_filter_allows(message: Any) -> Non
         assert [event["self_id"] for event in await one.received(3)] == [10002] * 3
 
 
+async def test_an_account_let_in_by_a_new_filter_is_dialled(message: Any) -> None:
+    async with RecordingClient() as bot, Relay() as relay:
+        client = relay.add_client("bot", await bot.listen(), filter=Filter(self_ids={10001}))
+        for self_id in (10001, 10002):
+            relay.publish(message(1, self_id=self_id))
+        await bot.wait_for(lambda: len(bot.meta) == 1)
+        client.filter = Filter()
+        await bot.wait_for(lambda: len(bot.meta) == 2)
+        assert {link.self_id for link in bot.links} == {10001, 10002}
+        await client.aclose()
+        client.filter = Filter(groups={5})
+        assert relay.statistics().clients == ()
+
+
 async def test_tls_to_upstream_and_client(certificates: Any, message: Any) -> None:
     async with Simulator(10001) as sim, RecordingClient() as bot, Relay() as relay:
         upstream = relay.add_upstream(

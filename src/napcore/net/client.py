@@ -61,8 +61,7 @@ class RemoteClient:
     @filter.setter
     def filter(self, filter: Filter) -> None:
         self._filter = filter
-        for session in self.sessions.values():
-            session.refilter()
+        self._relay.traffic.clients.refilter(self)
 
     async def aclose(self) -> None:
         """Close its links and forget it; what waits is counted ``shutdown``."""

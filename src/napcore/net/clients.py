@@ -55,6 +55,11 @@ class Clients:
             client.name: client.token for client in self._clients.values() if client.declared and client.url is None
         }
 
+    def dials(self, name: str | None) -> bool:
+        """Whether ``name`` belongs to a client that we dial."""
+        client = self._clients.get(name or "")
+        return client is not None and client.url is not None
+
     def dial_in(self, name: str | None) -> RemoteClient | None:
         """The client a link belongs to: declared, ad-hoc, or new and anonymous. None if there are too many."""
         if name is not None and name in self._clients:
@@ -124,6 +129,14 @@ class Clients:
                 waiting = client.sessions[self_id] = client.sessions.pop(None)
                 waiting.bind(self_id)
             if client.url is not None:
+                self.open(client, self_id)
+
+    def refilter(self, client: RemoteClient) -> None:
+        """A client's filter has changed: its sessions take it over, and accounts it lets in now are dialled."""
+        for session in client.sessions.values():
+            session.refilter()
+        if client.url is not None and self._clients.get(client.name) is client:
+            for self_id in self._relay.traffic.accounts:
                 self.open(client, self_id)
 
     def open(self, client: RemoteClient, self_id: int) -> None:

@@ -91,12 +91,13 @@ class Listener:
 
     async def _accept(self, stream: SocketStream) -> None:
         """One connection, from its first byte to its end; nothing it does leaves here."""
+        peer = _peer(stream)
         try:
             await self._serve_connection(stream)
         except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:
-            _log.debug("connection from %s ended: %r", _peer(stream), error)
+            _log.debug("connection from %s ended: %r", peer, error)
         except Exception as error:
-            self._relay.fail(f"connection from {_peer(stream)}", error)
+            self._relay.fail(f"connection from {peer}", error)
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.aclose_forcefully(stream)
@@ -152,7 +153,10 @@ class Listener:
             if "x-self-id" not in headers and head.target.split("?")[0] not in ("/", "/event", "/api"):
                 return Refused(404, "nothing here; this port speaks WebSocket")
             return Refused(426, "this port speaks WebSocket; plain HTTP is not built in this release")
-        return admit(self._door, head, self._relay.traffic.clients.tokens())
+        decision = admit(self._door, head, self._relay.traffic.clients.tokens())
+        if isinstance(decision, Admitted) and self._relay.traffic.clients.dials(decision.name):
+            return Refused(403, f"client {decision.name!r} has a url and is dialled; choose another name")
+        return decision
 
     async def _serve_upstream(
         self, stream: ByteStream, protocol: ServerProtocol, early: list[Frame], who: Admitted

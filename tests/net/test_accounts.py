@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from typing import Any
+
+from napcore.net.accounts import Accounts
+
+
+class Link:
+    """As much of an upstream link as counts here."""
+
+    def __init__(self, calls: bool = True) -> None:
+        self.calls = calls
+
+
+def test_accounts_stay_in_the_order_of_their_first_sign() -> None:
+    accounts = Accounts()
+    assert (len(accounts), accounts.first, list(accounts)) == (0, None, [])
+    link: Any = Link()
+    assert [accounts.see(self_id, link) for self_id in (7, 5, 7, 6)] == [True, True, False, True]
+    assert (len(accounts), accounts.first, list(accounts)) == (3, 7, [7, 5, 6])
+    assert 5 in accounts
+    assert 8 not in accounts
+    accounts.lose(link)
+    assert list(accounts) == [7, 5, 6]
+
+
+def test_the_newest_link_that_takes_calls_serves_them() -> None:
+    accounts = Accounts()
+    first: Any = Link()
+    second: Any = Link()
+    events: Any = Link(calls=False)
+    assert accounts.link(5) is None
+    for link in (first, second, events):
+        accounts.see(5, link)
+    assert accounts.link(5) is second
+    accounts.see(5, first)
+    assert accounts.link(5) is second
+    accounts.lose(second)
+    assert accounts.link(5) is first
+    accounts.lose(first)
+    assert accounts.link(5) is None
+    assert accounts.online(5)
+    accounts.lose(events)
+    assert not accounts.online(5)
+
+
+def test_an_account_is_online_while_it_is_served_and_its_upstream_does_not_deny_it() -> None:
+    accounts = Accounts()
+    link: Any = Link()
+    accounts.see(5, link)
+    assert accounts.statistics() == ((5, True),)
+    accounts.report(5, online=False)
+    assert accounts.statistics() == ((5, False),)
+    accounts.report(5, online=True)
+    assert accounts.online(5)
+    accounts.report(5, online=False)
+    accounts.lose(link)
+    # A new link is a new start.
+    again: Any = Link()
+    accounts.see(5, again)
+    assert accounts.online(5)
+
+
+def test_an_account_of_this_process_is_online_without_a_link() -> None:
+    accounts = Accounts()
+    assert accounts.see(5, None)
+    assert not accounts.see(5, None)
+    assert accounts.online(5)
+    assert accounts.link(5) is None
+    assert not accounts.online(6)

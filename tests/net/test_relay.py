@@ -1,0 +1,444 @@
+from __future__ import annotations
+
+import json
+import logging
+import math
+import threading
+import time
+from contextlib import AsyncExitStack
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+import pytest
+from websockets.frames import Opcode
+
+import napcore.net.relay
+import napcore.net.traffic
+from napcore import BadEvent, Config, ConfigError, Event, Filter, Policy, Relay
+from napcore.testing import RecordingClient, Simulator
+
+
+class Trouble(Exception):
+    """Somebody's own exception."""
+
+
+async def test_exceptions_of_the_host_come_out_as_they_are(until: Any) -> None:
+    seen: list[BaseException] = []
+    async with Simulator(10001) as sim:
+        try:
+            async with Relay() as relay:
+                await relay.listen("127.0.0.1", 0)
+                await relay.add_upstream(await sim.listen()).ready()
+                raise Trouble("mine")
+        except BaseException as error:
+            seen.append(error)
+    assert [(type(error), error.args) for error in seen] == [(Trouble, ("mine",))]
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+async def test_so_does_the_wish_to_end_the_program(kind: type[BaseException]) -> None:
+    seen: list[BaseException] = []
+    try:
+        async with Relay():
+            raise kind
+    except BaseException as error:
+        seen.append(error)
+    assert [type(error) for error in seen] == [kind]
+
+
+async def test_a_group_of_the_host_is_not_wrapped_again() -> None:
+    seen: list[BaseException] = []
+    try:
+        async with Relay(), anyio.create_task_group():
+            raise Trouble("mine")
+    except BaseException as error:
+        seen.append(error)
+    (group,) = seen
+    assert [type(error) for error in group.exceptions] == [Trouble]
+
+
+async def test_cancelling_the_host_passes_through() -> None:
+    steps: list[str] = []
+    with anyio.CancelScope() as scope:
+        async with Relay() as relay:
+            await relay.listen("127.0.0.1", 0)
+            scope.cancel()
+            steps.append("cancelled")
+            await anyio.sleep_forever()
+            steps.append("never")
+    assert scope.cancelled_caught
+    assert steps == ["cancelled"]
+
+
+async def test_an_exception_in_a_cancelled_host_is_not_swallowed() -> None:
+    async def host() -> None:
+        with anyio.CancelScope() as scope:
+            async with Relay():
+                scope.cancel()
+                try:
+                    await anyio.sleep_forever()
+                finally:
+                    raise Trouble
+
+    with pytest.raises(Trouble):
+        await host()
+
+
+async def test_a_deadline_of_the_host_holds(message: Any) -> None:
+    with anyio.move_on_after(0.02) as scope:
+        async with Relay() as relay, relay.subscribe() as subscription:
+            await anext(subscription)
+    assert scope.cancelled_caught
+
+
+async def test_a_port_in_use_at_entry_comes_out_as_it_is() -> None:
+    async with Relay() as relay:
+        port = (await relay.listen("127.0.0.1", 0)).port
+        config = Config.from_dict({"listen": {"port": port, "host": "127.0.0.1"}})
+        with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}: the port is in use"):
+            async with Relay.from_config(config):
+                pass
+
+
+async def failing(*args: Any) -> None:
+    raise Trouble("planted")
+
+
+def raising(*args: Any, **options: Any) -> Any:
+    raise Trouble("planted")
+
+
+async def test_a_fault_inside_does_not_cancel_the_host_and_the_next_call_raises_it(
+    monkeypatch: pytest.MonkeyPatch, message: Any, until: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(napcore.net.traffic.Traffic, "tick", failing)
+    async with Relay() as relay:
+        await until(lambda: relay.failed is not None)
+        assert type(relay.failed) is Trouble
+        await anyio.lowlevel.checkpoint()
+        for method in (
+            lambda: relay.publish(message(1)),
+            lambda: relay.add_client("bot"),
+            lambda: relay.add_upstream("ws://127.0.0.1:1"),
+            lambda: relay.subscribe(),
+        ):
+            with pytest.raises(Trouble, match="planted"):
+                method()
+        with pytest.raises(Trouble, match="planted"):
+            await relay.call("get_status")
+        with pytest.raises(Trouble, match="planted"):
+            await relay.listen("127.0.0.1", 0)
+        assert relay.statistics().received == 0
+    (record,) = [record for record in caplog.records if record.levelno == logging.CRITICAL]
+    assert record.getMessage() == "the clock failed inside napcore"
+    assert record.exc_info is not None
+
+
+async def test_a_fault_inside_ends_serve_and_is_raised_there(monkeypatch: pytest.MonkeyPatch, dial: Any) -> None:
+    monkeypatch.setattr(napcore.net.traffic, "peek_request", raising)
+    relay = Relay()
+    faults: list[Exception] = []
+
+    async def serve(*, task_status: Any) -> None:
+        try:
+            await relay.serve(task_status=task_status)
+        except Trouble as error:
+            faults.append(error)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(serve)
+            async with dial(await relay.listen("127.0.0.1", 0), "/api") as peer:
+                await peer.send(b'{"action":"get_status"}')
+                await peer.rest()
+    assert faults == [relay.failed]
+
+
+@pytest.mark.parametrize("role", ["forward", "reverse", "dialled client", "client that dials", "api"])
+async def test_a_fault_on_any_link_sets_failed_and_spares_the_host(
+    role: str, monkeypatch: pytest.MonkeyPatch, dial: Any, until: Any, message: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    request = b'{"action":"get_status","echo":1}'
+    async with Simulator(10001, heartbeat=math.inf) as sim, RecordingClient() as bot, Relay() as relay:
+        listener = await relay.listen("127.0.0.1", 0)
+        relay.publish(message(0))
+        if role == "forward":
+            await relay.add_upstream(await sim.listen()).ready()
+            monkeypatch.setattr(napcore.net.traffic, "peek_frame", raising)
+            await sim.emit(sim.events.next())
+        elif role == "dialled client":
+            relay.add_client("bot", await bot.listen())
+            await bot.wait_for(lambda: len(bot.meta) == 1)
+            monkeypatch.setattr(napcore.net.traffic, "peek_request", raising)
+            bot.send(request)
+        else:
+            headers = {"X-Self-ID": "10001"} if role == "reverse" else {}
+            async with dial(listener, "/api" if role == "api" else "/", headers) as peer:
+                monkeypatch.setattr(napcore.net.traffic, "peek_frame", raising)
+                monkeypatch.setattr(napcore.net.traffic, "peek_request", raising)
+                await peer.send(request)
+                assert all(frame.opcode is not Opcode.BINARY for frame in await peer.rest())
+        await until(lambda: relay.failed is not None)
+        assert type(relay.failed) is Trouble
+        with pytest.raises(Trouble, match="planted"):
+            relay.publish(message(1))
+    assert [record.levelname for record in caplog.records if record.exc_info] == ["CRITICAL"]
+
+
+async def test_publish_takes_events_bytes_and_dicts(message: Any) -> None:
+    async with Relay() as relay, relay.subscribe() as subscription:
+        raw = json.dumps(message(2), indent=1).encode()
+        assert relay.publish(Event.from_dict(message(1))).queued == 1
+        assert relay.publish(raw).matched == 1
+        report = relay.publish(message(3))
+        assert (report.matched, report.queued, report.dropped) == (1, 1, 0)
+        assert [(await anext(subscription)).message_id for _ in range(1)] == [1]
+        assert (await anext(subscription)).raw == raw
+        assert (await anext(subscription)).data == message(3)
+        assert relay.statistics().received == 3
+        assert relay.statistics().accounts == ((10001, True),)
+
+
+async def test_publish_refuses_what_is_no_event() -> None:
+    async with Relay() as relay:
+        with pytest.raises(BadEvent, match="not an event"):
+            relay.publish(b'{"status":"ok"}')
+        with pytest.raises(BadEvent, match="unexpected end of data at byte 5"):
+            relay.publish(b'{"a":')
+        with pytest.raises(TypeError):
+            relay.publish({"post_type": "message", "x": {1}})
+        assert relay.statistics().received == 0
+        assert relay.failed is None
+
+
+async def test_another_thread_is_turned_away(message: Any) -> None:
+    async with Relay() as relay, relay.subscribe() as subscription:
+        with pytest.raises(RuntimeError, match="another thread"):
+            await anyio.to_thread.run_sync(relay.publish, message(1))
+        relay.publish(message(2))
+        assert (await anext(subscription)).message_id == 2
+        with pytest.raises(RuntimeError, match="another thread"):
+            await anyio.to_thread.run_sync(relay.add_client, "bot")
+
+
+async def test_it_may_be_made_in_one_thread_and_run_in_another(message: Any, anyio_backend: Any) -> None:
+    relay = Relay()
+    relay.add_client("bot")
+    seen: list[int] = []
+
+    async def main() -> None:
+        async with relay:
+            seen.append(relay.publish(message(1)).matched)
+
+    name, options = anyio_backend
+    thread = threading.Thread(target=lambda: anyio.run(main, backend=name, backend_options=options))
+    thread.start()
+    await anyio.to_thread.run_sync(thread.join)
+    assert seen == [0]
+
+
+async def test_outside_async_with_it_says_so(message: Any) -> None:
+    relay = Relay()
+    for method in (lambda: relay.publish(message(1)), relay.subscribe):
+        with pytest.raises(RuntimeError, match="async with"):
+            method()
+    with pytest.raises(RuntimeError, match="async with"):
+        await relay.listen("127.0.0.1", 0)
+    with pytest.raises(RuntimeError, match="async with"):
+        await relay.call("get_status")
+    assert relay.statistics().uptime == 0.0
+    async with relay:
+        assert relay.statistics().uptime >= 0.0
+    with pytest.raises(RuntimeError, match="async with"):
+        relay.publish(message(1))
+
+
+async def test_serve_runs_until_it_is_closed() -> None:
+    async with Simulator(10001) as sim:
+        relay = Relay()
+        upstream = relay.add_upstream(await sim.listen())
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(relay.serve)
+            await upstream.ready()
+            await relay.aclose()
+        (link,) = sim.links or (None,)
+        assert link is None or not link.open
+
+
+async def test_serve_is_ready_when_the_port_is_open() -> None:
+    config = Config.from_dict({"listen": {"port": 0, "host": "127.0.0.1"}})
+    relay = Relay.from_config(config)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(relay.serve)
+        assert len(relay._listeners) == 1
+        tasks.cancel_scope.cancel()
+
+
+async def test_closing_tells_everybody_why(dial: Any) -> None:
+    closes: list[Any] = []
+
+    async def read(peer: Any) -> None:
+        closes.append(await peer.closed())
+        assert await peer.frame() is None
+
+    relay = Relay()
+    async with (
+        Simulator(10001) as forward,
+        Simulator(10002) as reverse,
+        RecordingClient() as bot,
+        AsyncExitStack() as stack,
+    ):
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(relay.serve)
+            listener = await relay.listen("127.0.0.1", 0)
+            relay.add_client("bot", await bot.listen(), filter=Filter(self_ids={10001}))
+            await relay.add_upstream(await forward.listen()).ready()
+            reverse.connect(listener.url, reconnect=100)
+            await reverse.wait_connected()
+            await bot.wait_for(lambda: len(bot.meta) == 1)
+            peers = [await stack.enter_async_context(dial(listener, path)) for path in ("/", "/c/named", "/api")]
+            for peer in peers:
+                await peer.call(b'{"action":"get_status","params":{"self_id":10001},"echo":1}')
+            links = [*forward.links, *reverse.links, *bot.links]
+            start = time.monotonic()
+            await relay.aclose()
+            for peer in peers:
+                tasks.start_soon(read, peer)
+        assert time.monotonic() - start < 1.5
+        assert closes == [(1012, "the relay is restarting")] * 3
+        for link in links:
+            await link.closed.wait()
+    assert [(link.close_code, link.close_reason) for link in links] == [
+        (1001, "the relay is going away"),
+        (1001, "the relay is going away"),
+        (1012, "the relay is restarting"),
+    ]
+
+
+@pytest.mark.usefixtures("quick_close")
+async def test_closing_is_bounded_and_what_waits_is_counted(
+    dial: Any, message: Any, until: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(napcore.net.relay, "CLOSE_TIMEOUT", 0.1)
+    async with AsyncExitStack() as stack:
+        async with Relay() as relay:
+            relay.add_client("asleep")
+            relay.publish(message(0))
+            listener = await relay.listen("127.0.0.1", 0)
+            asleep = await stack.enter_async_context(dial(listener, "/c/asleep", slow=True))
+            await asleep.json()
+            for number in range(1, 101):
+                relay.publish(message(number, raw_message="x" * 20_000))
+            await until(lambda: relay.statistics().clients[0].confirmed > 0)
+            (session,) = relay.traffic.clients.sessions()
+            start = time.monotonic()
+        assert time.monotonic() - start < 1.5
+        box = session.outbox
+        assert box.received == 100 == box.confirmed + box.unconfirmed + box.queued + sum(box.dropped.values())
+        assert box.queued == 0
+        assert box.dropped["shutdown"] > 50
+    assert f"client asleep@10001 lost {box.dropped['shutdown']} events: the relay was closed" in caplog.text
+
+
+async def test_a_subscription_still_iterated_ends_with_the_relay(message: Any) -> None:
+    seen: list[int | None] = []
+    async with anyio.create_task_group() as tasks:
+        async with Relay() as relay:
+
+            async def read(relay: Relay, *, task_status: Any) -> None:
+                async with relay.subscribe() as subscription:
+                    task_status.started()
+                    seen.extend([event.message_id async for event in subscription])
+                seen.append(None)
+
+            await tasks.start(read, relay)
+            relay.publish(message(1))
+    assert seen == [1, None]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "problem"),
+    [
+        ("", {}, "name: a name is 1 to 64 letters"),
+        ("a b", {}, "name: a name is 1 to 64 letters"),
+        ("x" * 65, {}, "name: a name is 1 to 64 letters"),
+        ("taken", {}, "name: a client named 'taken' exists already"),
+        ("bot", {"url": "http://127.0.0.1"}, "url: must be a ws:// or wss:// URL, not 'http://127.0.0.1'"),
+        ("bot", {"heartbeat": 0}, "heartbeat: must be greater than 0, not 0"),
+        ("bot", {"heartbeat": math.nan}, "heartbeat: must be greater than 0, not nan"),
+        ("bot", {"policy": Policy(hold=5)}, "hold: is not built in this release"),
+        ("bot", {"policy": Policy(delivery="at_least_once")}, "delivery: is not built in this release"),
+    ],
+)
+async def test_a_client_that_cannot_be_added(name: str, options: dict[str, Any], problem: str) -> None:
+    relay = Relay()
+    relay.add_client("taken")
+    with pytest.raises(ConfigError) as error:
+        relay.add_client(name, **options)
+    assert str(error.value).startswith(problem)
+    # Nothing is left of it.
+    relay.add_client("bot")
+
+
+def test_an_upstream_that_cannot_be_added() -> None:
+    with pytest.raises(ConfigError, match="must be a ws:// or wss:// URL, not 'http://host/'"):
+        Relay().add_upstream("http://host/")
+
+
+async def test_what_is_added_before_it_runs_starts_with_it() -> None:
+    async with Simulator(10001) as sim, RecordingClient() as bot:
+        relay = Relay()
+        upstream = relay.add_upstream(await sim.listen())
+        client = relay.add_client("bot", await bot.listen())
+        assert (upstream.state, client.sessions) == ("connecting", {})
+        async with relay:
+            await bot.wait_for(lambda: len(bot.meta) == 1)
+            assert repr(client) == "<RemoteClient 'bot' sessions=1>"
+
+
+async def test_from_config() -> None:
+    async with Simulator(10001) as sim, RecordingClient(token="bots-token") as bot, RecordingClient() as waiting:
+        config = Config.from_dict(
+            {
+                "listen": {"port": 0, "host": "127.0.0.1"},
+                "upstream": [{"url": await sim.listen()}],
+                "client": [
+                    {"name": "bot", "url": await bot.listen(), "token": "bots-token", "groups": [5]},
+                    {"name": "waiting", "groups": [6], "queue": {"max_events": 10}},
+                ],
+            }
+        )
+        async with Relay.from_config(config) as relay:
+            (listener,) = relay._listeners
+            await waiting.connect(listener.url + "/c/waiting")
+            await bot.wait_for(lambda: len(bot.meta) == 1)
+            await waiting.wait_for(lambda: len(waiting.meta) == 1)
+            for group_id in (5, 6, 5):
+                await sim.emit(sim.events.group_message(group_id))
+            assert [event["group_id"] for event in await bot.received(2)] == [5, 5]
+            assert [event["group_id"] for event in await waiting.received(1)] == [6]
+
+
+async def test_statistics_tell_of_everything(message: Any) -> None:
+    async with Simulator(10001, heartbeat=math.inf) as sim, RecordingClient() as bot, Relay() as relay:
+        relay.add_client("bot", await bot.listen())
+        await relay.add_upstream(await sim.listen()).ready()
+        await bot.wait_for(lambda: len(bot.meta) == 1)
+        await sim.emit(sim.events.group_message(5))
+        await sim.emit(b"rubbish")
+        await bot.received(1)
+        await bot.call("get_status")
+        statistics = relay.statistics()
+        assert statistics.uptime > 0
+        assert (statistics.received, statistics.invalid, statistics.consumed) == (2, 1, 1)
+        assert statistics.accounts == ((10001, True),)
+        assert [(item.name, item.state, item.self_ids) for item in statistics.upstreams] == [
+            (sim.url, "connected", (10001,))
+        ]
+        (client,) = statistics.clients
+        assert client._replace(queued_bytes=0, max_queued=0) == (
+            "bot", 10001, "connected", 1, 1, 0, 0, 0, 0, {}, 0, 1,
+        )  # fmt: skip
+        assert statistics.calls == (0, 1, 1, 0, 0, 0)
