@@ -266,11 +266,14 @@ class Stage:
 
         await self._change.wait_for(holds, timeout, lambda: f"not so, with {self.bots},")
 
+    def note(self, text: str) -> None:
+        """Say something that pytest shows when the test fails, or with ``-rP``."""
+        sys.stdout.write(f"---- {text}\n")
+
     def _show(self) -> None:
         for bot in self.bots:
             bot.kill()
-            # pytest shows this when the test fails.
-            print(f"---- {bot!r}\n{bot.log()}")
+            self.note(f"{bot!r}\n{bot.log()}")
 
 
 class _News(logging.Handler):

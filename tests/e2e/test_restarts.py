@@ -96,11 +96,11 @@ async def test_an_upstream_that_restarts_costs_no_client_its_link(stage: Any, ro
             sim.on_call = lambda request: None
             hung = sim.events.group_message(GROUP, message="! 卡住了")
             await sim.emit(hung)
-            await sim.wait_called(6)
+            await sim.wait_called(6, timeout=20)
         await stage.wait_for(lambda: all(bot.meta[-1] == ("meta_event.heartbeat", None, False) for bot in bots))
+        await stage.wait_for(lambda: all(hung["message_id"] in bot.failed for bot in bots))
         for bot in bots:
-            failure = bot.failed.pop(hung["message_id"])
-            assert failure["retcode"] == 1502
+            assert bot.failed.pop(hung["message_id"])["retcode"] == 1502
         assert [account.online for account in stage.relay.statistics().accounts] == [False]
 
         meanwhile = [sim.events.group_message(GROUP, message=f"! {number}") for number in range(5)]

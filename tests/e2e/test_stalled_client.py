@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import time
@@ -40,13 +41,19 @@ class Ids:
         return self._ids[: self.count].tolist()
 
 
+# The C library keeps freed memory, in pieces between what is in use: asyncio reads into 256 KiB at a time and gives
+# most of it back, which leaves 2 to 4 MiB of such pieces. They are not the lane's, so they are returned first.
+_trim = getattr(ctypes.CDLL(None) if sys.platform == "linux" else None, "malloc_trim", lambda pad: 0)
+
+
 def resident() -> int:
     """Bytes of this process in memory."""
+    _trim(0)
     with open("/proc/self/statm", "rb") as statm:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc/self/statm tells the memory in use")
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc/self/statm tells the memory in use")
 async def test_a_client_that_never_reads(stage: Any) -> None:
     total = RATE * (WARM_UP + SECONDS)
     async with stage:
@@ -57,7 +64,7 @@ async def test_a_client_that_never_reads(stage: Any) -> None:
         stalled, dialled, dialling = [await stage.enter(RecordingClient(record=False)) for _ in range(3)]
         # Both roles of ours: masked frames to the one we dial, unmasked ones to the one that dials us.
         stage.relay.add_client("dialled", await dialled.listen())
-        stage.relay.add_client("dialling", heartbeat=1.0)
+        stage.relay.add_client("dialling")
         await dialling.connect(f"{listener.url}/c/dialling")
         stage.relay.add_client("stalled", await stalled.listen(), policy=Policy(max_bytes=MAX_BYTES))
         for client in (dialled, dialling, stalled):
@@ -82,7 +89,8 @@ async def test_a_client_that_never_reads(stage: Any) -> None:
                 number = min(due, number + BATCH)
                 for link in sim.links:
                     await link.drained()
-                peak = max(peak, resident())
+                if number % RATE < BATCH:
+                    peak = max(peak, resident())
                 await anyio.sleep(TICK if number == due else 0)
 
         await emit(0, RATE * WARM_UP)
@@ -110,8 +118,10 @@ async def test_a_client_that_never_reads(stage: Any) -> None:
         assert lane.connects == 1
         # On a busy machine the others may lag for a moment; a byte that waits for one of them is in memory too.
         lag = sum(one.max_queued for name, one in sessions.items() if name != "stalled") * (len(head) + len(tail) + 32)
-        print(f"{total - RATE * WARM_UP} events in {elapsed:.1f} s; {lane.dropped['oldest']} dropped for the stalled")
-        print(f"resident memory grew by {growth / 2**20:.1f} MiB; lag of the others {lag / 2**20:.1f} MiB")
+        stage.note(
+            f"{RATE * SECONDS} events in {elapsed:.1f} s, {lane.dropped['oldest']} dropped for the stalled client;"
+            f" memory grew by {growth / 2**20:.1f} MiB, of which the lag of the others {lag / 2**20:.1f} MiB"
+        )
         assert growth < MAX_BYTES + SLACK + lag
 
 

@@ -77,9 +77,7 @@ async def test_a_busy_account_with_190_groups(stage: Any, role: str) -> None:
         last = sim.events.private_message(message="最后一条")
         await sim.emit(last)
         await stage.wait_for(lambda: len(nonebot.events) > len(for_nonebot) and len(hoshino.events) > len(for_hoshino))
-        # aiocqhttp takes its time by kind of event: what has fewer handlers overtakes.
-        assert Counter(hoshino.events) == Counter([*for_hoshino, key(last)])
-        assert _of_groups(hoshino.events) == _of_groups([*for_hoshino, key(last)])
+        assert hoshino.events == [*for_hoshino, key(last)]
         # NoneBot2 hands a message that quotes another out only after it has been told what that one said.
         assert Counter(nonebot.events) == Counter([*for_nonebot, key(last)])
         quoted = [event for event in events if key(event) in for_nonebot and _quotes(event)]
@@ -89,10 +87,6 @@ async def test_a_busy_account_with_190_groups(stage: Any, role: str) -> None:
         assert {call["action"] for call in sim.calls} == {"get_msg"}
         received = {client.name: client.received for client in stage.relay.statistics().clients}
         assert received == {"nonebot_reverse": len(for_nonebot) + 1, "aiocqhttp_bot": len(for_hoshino) + 1}
-
-
-def _of_groups(events: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    return [event for event in events if event[0] == "message.group"]
 
 
 def _quotes(event: dict[str, Any]) -> bool:
@@ -125,7 +119,7 @@ async def test_answers_come_back_to_who_asked(stage: Any, role: str) -> None:
         for link in links:
             for echo in ("1", {"seq": 1}, 1):
                 bare.send({"action": "get_login_info", "echo": echo}, link=link)
-        calls = await sim.wait_called(126)
+        calls = await sim.wait_called(126, timeout=20)
         assert len({call["echo"] for call in calls}) == 126
         assert Counter(call["action"] for call in calls) == {"send_group_msg": 120, "get_login_info": 6}
         sends = [call for call in calls if call["action"] == "send_group_msg"]

@@ -14,7 +14,8 @@ from aiocqhttp import ActionFailed, CQHttp, Event
 bot = CQHttp(access_token=os.environ.get("BOT_TOKEN"), api_timeout_sec=float(os.environ["API_TIMEOUT"]))
 
 
-@bot.on("message", "notice", "request", "meta_event")
+# Handlers of more specific events come first and may wait; hooks run in the order of arrival.
+@bot.before("message", "notice", "request", "meta_event")
 async def write_down(event: Event) -> None:
     records.write_event(event)
 
