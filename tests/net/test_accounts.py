@@ -68,3 +68,15 @@ def test_an_account_of_this_process_is_online_without_a_link() -> None:
     assert accounts.online(5)
     assert accounts.link(5) is None
     assert not accounts.online(6)
+
+
+def test_what_is_published_here_does_not_keep_an_upstreams_account_online() -> None:
+    accounts = Accounts()
+    link: Any = Link()
+    accounts.see(5, None)
+    accounts.see(5, link)
+    accounts.see(5, None)
+    assert accounts.online(5)
+    accounts.lose(link)
+    accounts.see(5, None)
+    assert not accounts.online(5)

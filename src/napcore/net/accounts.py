@@ -21,7 +21,8 @@ class Accounts:
 
     def __init__(self) -> None:
         self._links: dict[int, list[UpstreamLink]] = {}
-        self._local: set[int] = set()
+        self._remote: set[int] = set()  # have been served by a link
+        self._local: set[int] = set()  # have only been published in this process
         self._offline: set[int] = set()
 
     def __contains__(self, self_id: int) -> bool:
@@ -43,9 +44,12 @@ class Accounts:
         new = self_id not in self._links
         links = self._links.setdefault(self_id, [])
         if link is None:
-            self._local.add(self_id)
+            if self_id not in self._remote:
+                self._local.add(self_id)
         elif link not in links:
             links.append(link)
+            self._remote.add(self_id)
+            self._local.discard(self_id)
             self._offline.discard(self_id)
         return new
 
