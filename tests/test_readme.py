@@ -33,7 +33,7 @@ def test_the_python_code_runs(language: str, number: int, capsys: pytest.Capture
     assert printed == ("" if number == 0 else f"1 {EVENT}\n")
 
 
-EVENT = {"self_id": 10001, "post_type": "message", "message_type": "group", "group_id": 1, "user_id": 7}
+EVENT = {"self_id": 10001, "post_type": "message", "message_type": "group", "group_id": 1}
 
 
 @pytest.mark.parametrize("language", READMES)
@@ -80,7 +80,7 @@ def test_the_first_screen_has_two_commands() -> None:
     """.ci/run takes both from here."""
     for language in READMES:
         demo, test = blocks(language, "bash")
-        assert demo == "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/napcore demo\n"
+        assert demo == "python3 -m venv .venv && .venv/bin/pip install '.[trio]' && .venv/bin/napcore demo\n"
         assert test.startswith("python3 -m venv .venv && ")
         assert test.endswith(" && .venv/bin/pytest\n")
         assert READMES[language].read_text("utf-8").split("\n").index(test.rstrip()) < 50

@@ -20,6 +20,7 @@ from napcore.core.stats import CallStatistics
 from napcore.edge import logs
 from napcore.edge.cli import demo as demo_module
 from napcore.edge.cli import main
+from napcore.errors import ConfigError
 from napcore.testing import RecordingClient
 from napcore.testing.demo import ClientResult, DemoResult
 
@@ -337,3 +338,16 @@ def test_logging_is_set_up_once_and_shows_napcore(capsys: pytest.CaptureFixture[
     logging.getLogger("other").warning("two")
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(" ", 1)[1] for line in lines] == ["INFO     napcore.relay: one", "WARNING  other: two"]
+
+
+def test_a_backend_that_is_not_installed_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*_: Any, **__: Any) -> None:
+        raise ConfigError("trio is not installed: pip install 'napcore[trio]'", key="backend")
+
+    monkeypatch.setattr("napcore.net.runner.run", run)
+    assert main(["demo", "--json", "--backend", "trio"]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == "error: backend: trio is not installed: pip install 'napcore[trio]'\n"

@@ -12,6 +12,7 @@ from napcore.dispatch import COMPILED
 from napcore.edge.cli import check, demo, run, simulate
 from napcore.edge.cli.parser import parser
 from napcore.edge.cli.texts import say
+from napcore.errors import ConfigError
 
 __all__ = ("main",)
 
@@ -34,5 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     try:
         return int(arguments.carry_out(arguments))
+    except ConfigError as error:
+        print(say("error", message=error), file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130

@@ -13,7 +13,6 @@ from napcore.edge.cli.check import add_file, read_config
 from napcore.edge.cli.parser import Command
 from napcore.edge.cli.texts import say
 from napcore.edge.logs import set_up_logging
-from napcore.errors import ConfigError
 from napcore.net import runner
 from napcore.net.relay import Relay
 
@@ -50,9 +49,6 @@ def _run(arguments: Namespace) -> int:
 
     try:
         runner.run(main, backend=arguments.backend)
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 1
     except OSError as error:
         print(port_problem(_port(config), error), file=sys.stderr)
         return 1
