@@ -1,0 +1,60 @@
+"""Entry: ``python -m bench hot [--quick] [--only NAME] [--rounds N] [--seed N] [--out DIR] [--instructions]``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from bench import hot
+
+
+def say(line: str) -> None:
+    """At once, also into a pipe: a run takes minutes."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run what is asked for; 1 when a case did not do its work, 2 when nothing is called as asked."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="napcore beside its peers, in one run")
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser(
+        "hot",
+        help="reading, routing, encoding, queueing: no network",
+        description="Exit status 1: a case gave wrong results. An aim or floor that is missed does not change it: "
+        "what a busy machine measures is not proof enough.",
+    )
+    command.add_argument("--quick", action="store_true", help="few rounds, about 20 s")
+    command.add_argument("--only", default="", metavar="NAME", help='rows with NAME in "section, row"')
+    command.add_argument("--rounds", type=int, metavar="N", help="rounds per row (default: 40, with --quick 7)")
+    command.add_argument("--seed", type=int, default=hot.Options.seed, metavar="N", help="of the events and filters")
+    command.add_argument(
+        "--out", type=Path, default=Path(__file__).parent / "results", metavar="DIR", help="default: bench/results"
+    )
+    command.add_argument("--instructions", action="store_true", help="count instructions under valgrind instead")
+    chosen = parser.parse_args(arguments)
+    rounds = chosen.rounds if chosen.rounds is not None else 7 if chosen.quick else hot.Options.rounds
+    if rounds < 1:
+        parser.error("--rounds: at least 1")
+    results = hot.run(
+        hot.Options(
+            out=chosen.out,
+            only=chosen.only,
+            rounds=rounds,
+            seed=chosen.seed,
+            quick=chosen.quick,
+            instructions=chosen.instructions,
+            budget_ns=60_000_000 if chosen.quick else hot.Options.budget_ns,
+        ),
+        say,
+    )
+    if results.failures:
+        return 1
+    if not results.rows and not results.tables and not results.skipped:
+        parser.error(f"nothing is called {chosen.only!r}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
