@@ -66,9 +66,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark by folder, ahead of the selection by ``-m``, so that no file below can forget its marker."""
+    """Mark by folder, ahead of the selection by ``-m``, so that no file below can forget its marker.
+
+    A test that names a loop as its parameter is skipped where that loop is not installed.
+    """
     here = Path(__file__).parent
+    absent = LOOPS.keys() - set(INSTALLED)
     for item in items:
+        parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        for loop in absent.intersection(value for value in parameters if isinstance(value, str)):
+            item.add_marker(pytest.mark.skip(f"{loop} is not installed"))
         if item.path.is_relative_to(here / "dist"):
             item.add_marker("slow")
         elif item.path.is_relative_to(here / "e2e"):
