@@ -17,6 +17,7 @@ import trustme
 from anyio.abc import ByteStream, SocketAttribute, SocketStream
 from anyio.streams.tls import TLSListener, TLSStream
 from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import CLIENT, Protocol, State
@@ -183,6 +184,23 @@ def dial() -> Callable[..., Any]:
     A slow one has a small receive buffer, so that little hides in the kernel while it does not read.
     """
     return _dial
+
+
+@pytest.fixture
+def decided() -> Callable[..., Awaitable[int]]:
+    """``await decided(listener, path, headers)``: 101, or the status it was turned down with."""
+
+    async def decided(listener: Any, path: str = "/", headers: dict[str, str] | None = None) -> int:
+        refused: InvalidStatus | None = None
+        try:
+            async with _dial(listener, path, headers):
+                return 101
+        except InvalidStatus as error:
+            refused = error
+        assert refused.response.body
+        return refused.response.status_code
+
+    return decided
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import random
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 import anyio
@@ -81,15 +82,9 @@ def linked(peer_of: Any) -> Callable[..., Any]:
     ) -> AsyncIterator[tuple[Link, Any]]:
         listener: Any = await anyio.create_tcp_listener(local_host="127.0.0.1")
         async with listener, anyio.create_task_group() as tasks:
-            streams: list[SocketStream] = []
             (one,) = listener.listeners
-            async with anyio.create_task_group() as both:
-
-                async def accept() -> None:
-                    streams.append(await one.accept())
-
-                both.start_soon(accept)
-                near = await anyio.connect_tcp("127.0.0.1", listener.extra(SocketAttribute.local_port))
+            near = await anyio.connect_tcp("127.0.0.1", listener.extra(SocketAttribute.local_port))
+            far = await one.accept()
             sides: list[Any] = [
                 ClientProtocol(URI, state=State.OPEN, max_size=MAX_FRAME, logger=SILENT),
                 ServerProtocol(state=State.OPEN, max_size=MAX_FRAME, logger=SILENT),
@@ -97,10 +92,10 @@ def linked(peer_of: Any) -> Callable[..., Any]:
             protocol, other = sides if client else reversed(sides)
             lane = Outbox() if lane is None else lane
             link = Link("test", wrap(near), protocol, lane, on_messages, early=early or (), stall_limit=stall_limit)
-            async with streams[0]:
+            async with far:
                 if run:
                     tasks.start_soon(link.run)
-                yield link, peer_of(streams[0], other)
+                yield link, peer_of(far, other)
                 tasks.cancel_scope.cancel()
 
     return linked
@@ -126,7 +121,7 @@ async def test_frames_stay_whole_and_in_order_through_partial_writes(linked: Any
     dice = random.Random(1)
     payloads = [b"%d %s" % (number, b"x" * dice.choice((0, 10, 900, 70_000))) for number in range(300)]
     lane = lane_of(max_bytes=math.inf)
-    async with linked(lane, wrap=lambda stream: Wrapped(stream, random.Random(2))) as (link, peer):
+    async with linked(lane, wrap=partial(Wrapped, sizes=random.Random(2))) as (link, peer):
         for number, payload in enumerate(payloads):
             offer(lane, payload)
             link.flush()
@@ -140,29 +135,17 @@ async def test_frames_stay_whole_and_in_order_through_partial_writes(linked: Any
 
 
 async def test_what_waits_is_written_in_one_piece(linked: Any) -> None:
-    streams: list[Wrapped] = []
-
-    def wrap(stream: SocketStream) -> Wrapped:
-        streams.append(Wrapped(stream))
-        return streams[0]
-
-    async with linked(lane_of(*(b"%d" % number for number in range(100))), wrap=wrap) as (_, peer):
+    async with linked(lane_of(*(b"%d" % number for number in range(100))), wrap=Wrapped) as (link, peer):
         assert [await peer.text() for _ in range(100)] == [b"%d" % number for number in range(100)]
-    assert len(streams[0].sends) == 1
+    assert len(link._stream.sends) == 1
 
 
 async def test_answers_and_pongs_overtake_queued_events(linked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(napcore.net.link, "CHUNK", 64)
     gate = anyio.Event()
-    streams: list[Wrapped] = []
-
-    def wrap(stream: SocketStream) -> Wrapped:
-        streams.append(Wrapped(stream, gate=gate))
-        return streams[0]
-
     lane = lane_of(*(b"%d" % number * 40 for number in range(10)))
-    async with linked(lane, wrap=wrap) as (link, peer):
-        await streams[0].begun.wait()
+    async with linked(lane, wrap=partial(Wrapped, gate=gate)) as (link, peer):
+        await link._stream.begun.wait()
         await peer.send((Opcode.PING, b"are you there"))
         with anyio.fail_after(5):
             while not lane.control_queued:
@@ -179,22 +162,25 @@ async def test_answers_and_pongs_overtake_queued_events(linked: Any, monkeypatch
 
 
 async def test_a_write_that_stalls_cuts_the_link_and_nothing_follows_the_torn_frame(linked: Any) -> None:
-    streams: list[Wrapped] = []
-
-    def wrap(stream: SocketStream) -> Wrapped:
-        streams.append(Wrapped(stream, gate=anyio.Event()))
-        return streams[0]
-
     lane = lane_of(b"a" * 100)
-    async with linked(lane, wrap=wrap, stall_limit=0.05) as (link, peer):
-        await streams[0].begun.wait()
+    async with (
+        linked(lane, wrap=partial(Wrapped, gate=anyio.Event()), stall_limit=0.05) as (link, peer),
+        anyio.create_task_group() as tasks,
+    ):
+        await link._stream.begun.wait()
         offer(lane, b"b" * 100)
-        link.flush()
         link.send(b"control")
+
+        async def keep_flushing() -> None:
+            while not link.closed.is_set():
+                link.flush()
+                await anyio.lowlevel.checkpoint()
+
+        tasks.start_soon(keep_flushing)
         assert await peer.rest() == []
         await link.closed.wait()
     assert link.cause == "it took nothing for 0.05 s while events were waiting"
-    assert len(streams[0].sends) == 1
+    assert len(link._stream.sends) == 1
     assert not link.open
     assert ledger(lane) == {"confirmed": 0, "queued": 1, "uncertain": 1}
     assert lane.late == 1
@@ -208,31 +194,19 @@ async def test_each_slice_of_a_large_frame_counts_as_progress(linked: Any, monke
             await anyio.sleep(0.02)
             await super().send(item)
 
-    streams: list[Slow] = []
-
-    def wrap(stream: SocketStream) -> Slow:
-        streams.append(Slow(stream))
-        return streams[0]
-
-    async with linked(lane_of(b"x" * 20_000), wrap=wrap, stall_limit=0.3) as (link, peer):
+    async with linked(lane_of(b"x" * 20_000), wrap=Slow, stall_limit=0.3) as (link, peer):
         assert await peer.text() == b"x" * 20_000
         assert link.open
-    assert [len(sent) for sent in streams[0].sends] == [1000] * 20 + [4]
+    assert [len(sent) for sent in link._stream.sends] == [1000] * 20 + [4]
 
 
 async def test_cancelling_a_link_in_the_middle_of_a_write_passes_and_closes(linked: Any) -> None:
-    streams: list[Wrapped] = []
-
-    def wrap(stream: SocketStream) -> Wrapped:
-        streams.append(Wrapped(stream, gate=anyio.Event()))
-        return streams[0]
-
     lane = lane_of(b"a" * 100, b"b" * 100_000)
-    async with linked(lane, wrap=wrap, run=False) as (link, peer):
+    async with linked(lane, wrap=partial(Wrapped, gate=anyio.Event()), run=False) as (link, peer):
         with anyio.CancelScope() as scope:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(link.run)
-                await streams[0].begun.wait()
+                await link._stream.begun.wait()
                 scope.cancel()
         assert scope.cancelled_caught
         assert link.closed.is_set()
@@ -245,15 +219,9 @@ async def test_the_close_frame_goes_ahead_of_queued_events_and_is_the_last(
 ) -> None:
     monkeypatch.setattr(napcore.net.link, "CHUNK", 64)
     gate = anyio.Event()
-    streams: list[Wrapped] = []
-
-    def wrap(stream: SocketStream) -> Wrapped:
-        streams.append(Wrapped(stream, gate=gate))
-        return streams[0]
-
     lane = lane_of(*(b"%d" % number * 40 for number in range(10)))
-    async with linked(lane, wrap=wrap) as (link, peer):
-        await streams[0].begun.wait()
+    async with linked(lane, wrap=partial(Wrapped, gate=gate)) as (link, peer):
+        await link._stream.begun.wait()
         link.send(b"before")
         link.start_close(4001, "enough")
         link.send(b"after")
@@ -429,13 +397,7 @@ async def test_a_link_aborted_before_it_runs_never_runs(linked: Any) -> None:
 
 
 async def test_little_hides_in_the_send_buffer(linked: Any) -> None:
-    streams: list[SocketStream] = []
-
-    def wrap(stream: SocketStream) -> SocketStream:
-        streams.append(stream)
-        return stream
-
-    async with linked(wrap=wrap):
-        raw = streams[0].extra(SocketAttribute.raw_socket)
+    async with linked() as (link, _):
+        raw = link._stream.extra(SocketAttribute.raw_socket)
         # Linux reports twice what was asked for.
         assert raw.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 512 << 10

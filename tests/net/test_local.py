@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -303,16 +304,26 @@ async def test_many_calls_at_once_each_get_their_own_answer() -> None:
         assert answers == {number: number for number in range(200)}
 
 
-async def test_a_stream_answer_gives_its_last_data() -> None:
+async def test_a_stream_answer_gives_its_last_data(until: Any) -> None:
     async with Simulator(10001) as sim, Relay() as relay:
-        part = {"status": "ok", "retcode": 0, "stream": "stream-action"}
-        sim.on_call = lambda request: (
-            {**part, "data": {"type": "stream", "chunk": 1}},
-            {**part, "data": {"type": "stream", "chunk": 2}},
-            {**part, "data": {"type": "response", "total": 2}},
-        )
+        sim.on_call = lambda request: None
         await relay.add_upstream(await sim.listen()).ready()
-        assert await relay.call("download_file_stream") == {"type": "response", "total": 2}
+        answers: list[Any] = []
+
+        async def call() -> None:
+            answers.append(await relay.call("download_file_stream"))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call)
+            (request,) = await sim.wait_called()
+            part = {"status": "ok", "retcode": 0, "stream": "stream-action", "echo": request["echo"]}
+            for number in (1, 2):
+                sim.links[0].send(json.dumps(part | {"data": {"type": "stream", "chunk": number}}).encode())
+                await until(lambda number=number: relay.statistics().calls.answered == number)
+                await anyio.wait_all_tasks_blocked()
+                assert answers == []
+            sim.links[0].send(json.dumps(part | {"data": {"type": "response", "total": 2}}).encode())
+        assert answers == [{"type": "response", "total": 2}]
 
 
 async def test_what_json_cannot_carry_is_a_type_error() -> None:
