@@ -14,12 +14,12 @@ import orjson
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.list cimport PyList_GET_ITEM
-from cpython.ref cimport Py_INCREF, Py_XDECREF
+from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE, PyList_New, PyList_SET_ITEM
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.math cimport isnan
 from libc.stdint cimport INT64_MAX
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy, memset
 
 from napcore._json_py import decode
@@ -93,6 +93,9 @@ cdef extern from "_index.h" nogil:
     void nc_index_free(nc_index *index)
     unsigned nc_lowest_bit(uint64_t bits)
     void nc_apply(uint64_t *found, size_t words, nc_rule accounts, nc_rule groups, nc_rule users)
+
+cdef extern from "Python.h":
+    void Py_SET_SIZE(object varobject, Py_ssize_t size)
 
 cdef extern from *:
     """
@@ -712,6 +715,53 @@ cdef class Report:
         )
 
 
+cdef struct Touched:
+    # The outboxes that a batch has touched, each once and held.
+    PyObject **boxes
+    size_t size
+    size_t room
+
+
+cdef inline int touch(Touched *touched, PyObject *box) except -1:
+    cdef PyObject **boxes
+    cdef size_t room
+    if touched.size == touched.room:
+        room = touched.room * 2 if touched.room else 64
+        boxes = <PyObject **> realloc(touched.boxes, room * sizeof(PyObject *))
+        if boxes == NULL:
+            raise MemoryError
+        touched.boxes = boxes
+        touched.room = room
+    Py_INCREF(<object> box)
+    touched.boxes[touched.size] = box
+    touched.size += 1
+    return 0
+
+
+cdef list owners_ready(Touched *touched):
+    """The owners of those with something to send, or to be closed."""
+    cdef list owners = PyList_New(touched.size)
+    cdef PyObject *box
+    cdef Py_ssize_t count = 0
+    cdef size_t at
+    for at in range(touched.size):
+        box = touched.boxes[at]
+        if (<Outbox> box).queued_count() or (<Outbox> box).closing or PyList_GET_SIZE((<Outbox> box).control):
+            Py_INCREF((<Outbox> box).owner)
+            PyList_SET_ITEM(owners, count, (<Outbox> box).owner)
+            count += 1
+    # The places that are left are empty still.
+    Py_SET_SIZE(owners, count)
+    return owners
+
+
+cdef void forget_touched(Touched *touched) noexcept:
+    cdef size_t at
+    for at in range(touched.size):
+        Py_DECREF(<object> touched.boxes[at])
+    free(touched.boxes)
+
+
 def fan_out(Router router not None, events, double now, int64_t account=0, Py_ssize_t invalid=0):
     """Offer each event to every row that wants it; each wire form is made once per event and shared.
 
@@ -723,12 +773,12 @@ def fan_out(Router router not None, events, double now, int64_t account=0, Py_ss
     """
     global batches
     cdef list batch = list(events)
-    cdef list touched = []
     cdef Report report = Report.__new__(Report)
     cdef Parcel *parcels[FORM_COUNT]
     cdef Parcel *parcel
-    cdef Outbox outbox
+    cdef PyObject *box
     cdef Event event
+    cdef Touched touched
     cdef int64_t drops_before = all_drops
     cdef uint64_t bits
     cdef size_t word, row
@@ -737,47 +787,48 @@ def fan_out(Router router not None, events, double now, int64_t account=0, Py_ss
     for item in batch:
         if not isinstance(item, Event):
             raise TypeError(f"expected events, not {type(item).__name__}")
+    touched.boxes = NULL
+    touched.size = touched.room = 0
     batches += 1
-    for item in batch:
-        event = <Event> item
-        router.sequence += 1
-        router.find(event, account)
-        memset(parcels, 0, sizeof(parcels))
-        try:
-            word = 0
-            # An offer may end the life of an evicted event and, with what a user has put into its
-            # data, run anything: no address in the router is kept over one.
-            while word < router.words:
-                bits = router.rows_of(FOUND)[word]
-                while bits:
-                    row = word * 64 + nc_lowest_bit(bits)
-                    bits &= bits - 1
-                    outbox = <Outbox> PyList_GET_ITEM(router.outboxes, row)
-                    if outbox is None:
-                        continue
-                    if outbox.batch != batches:
-                        outbox.batch = batches
-                        touched.append(outbox)
-                    form = router.forms[row]
-                    parcel = parcels[form]
-                    if parcel == NULL:
-                        parcel = parcels[form] = pack(event, form, router.sequence, now)
-                    matched += 1
-                    queued += outbox.put(parcel) <= DROPPED_OLDEST
-                word += 1
-        finally:
-            for form in range(FORM_COUNT):
-                if parcels[form] != NULL:
-                    leave_parcel(parcels[form])
+    try:
+        for item in batch:
+            event = <Event> item
+            router.sequence += 1
+            router.find(event, account)
+            memset(parcels, 0, sizeof(parcels))
+            try:
+                word = 0
+                # An offer may end the life of an evicted event and, with what a user has put into
+                # its data, run anything: no address in the router is kept over one.
+                while word < router.words:
+                    bits = router.rows_of(FOUND)[word]
+                    while bits:
+                        row = word * 64 + nc_lowest_bit(bits)
+                        bits &= bits - 1
+                        box = <PyObject *> PyList_GET_ITEM(router.outboxes, row)
+                        if box == <PyObject *> None:
+                            continue
+                        if (<Outbox> box).batch != batches:
+                            (<Outbox> box).batch = batches
+                            touch(&touched, box)
+                        form = router.forms[row]
+                        parcel = parcels[form]
+                        if parcel == NULL:
+                            parcel = parcels[form] = pack(event, form, router.sequence, now)
+                        matched += 1
+                        queued += (<Outbox> box).put(parcel) <= DROPPED_OLDEST
+                    word += 1
+            finally:
+                for form in range(FORM_COUNT):
+                    if parcels[form] != NULL:
+                        leave_parcel(parcels[form])
+        report.ready = owners_ready(&touched)
+    finally:
+        forget_touched(&touched)
     report.matched = matched
     report.queued = queued
     report.dropped = all_drops - drops_before
     report.invalid = invalid
-    report.ready = [
-        (<Outbox> box).owner
-        for box in touched
-        if (<Outbox> box).queued_count() or len((<Outbox> box).control) or (<Outbox> box).closing
-    ]
     return report
 
 
