@@ -1,0 +1,3 @@
+"""Fuzzing of the compiled core: ``python -m fuzz``."""
+
+from __future__ import annotations

@@ -1,0 +1,46 @@
+"""What the fuzzers start from: the corpus of the tests, and documents at the borders of the scanner."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+CORPUS = Path(__file__).parents[1] / "tests" / "corpus"
+LONGEST = 4096
+"""Longer frames teach a fuzzer nothing and make every run slow."""
+
+
+def documents() -> list[bytes]:
+    """Accepted and refused documents."""
+    found = [line for line in (CORPUS / "events.jsonl").read_bytes().split(b"\n") if line]
+    refused = [json.loads(line) for line in (CORPUS / "invalid.jsonl").read_bytes().split(b"\n") if line]
+    found += [entry["frame"].encode("utf-8", "surrogatepass") for entry in refused]
+    found = [document for document in found if len(document) <= LONGEST]
+    for levels in (510, 511, 512):  # the outermost object is one more
+        found.append(b'{"a":' + b"[" * levels + b"]" * levels + b"}")
+        found.append(b'{"a":' * levels + b"{}" + b"}" * levels)
+    for size in (15, 16, 17, 31, 32, 33, 64):  # around the widths of the vectors
+        found.append(b'{"post_type":"' + b"x" * size + b'"}')
+        found.append(b'{"post_type":"' + "\u6c49".encode() * size + b'"}')
+        found.append(b'{"time":' + b"1" * size + b"}")
+        found.append(b'{"echo":"' + b"x" * size + '\\"\U0001f600"}'.encode())
+    for number in ("0", "-0", "-1", str((1 << 63) - 1), str(1 << 63), str(-(1 << 63)), "00000000000000000000000012"):
+        found.append(b'{"post_type":"message","group_id":"%s","user_id":%s}' % ((number.encode(),) * 2))
+    found.append(b'{"action":"a","params":{"user_id":1,"group_id":"\\u002d\\u0031"},"\\u0065cho":[{}],"echo" : null}')
+    found.append(b'{"post_type":"\\ud83d","\\ud83d_type":"\\ude00"}')
+    found.append(b'{"a":1E400,"b":-1' + b"0" * 400 + b',"c":"\\uDC00"}')
+    return found
+
+
+def programs() -> list[bytes]:
+    """Sequences of operations, for the harnesses that read their input as such; always the same ones."""
+    chance = random.Random(0)
+    return [chance.randbytes(size) for size in (30, 90, 180, 300, 600) for _ in range(4)]
+
+
+def write(kind: str, folder: Path) -> None:
+    """Write the seeds of this kind into ``folder``, which may hold finds of earlier runs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, seed in enumerate(documents() if kind == "documents" else programs()):
+        (folder / f"seed-{number:03d}").write_bytes(seed)
