@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import socket
 import ssl
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import anyio
@@ -39,6 +43,26 @@ SILENT = logging.Logger("peer", level=logging.CRITICAL)
 
 GONE = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
 """What a stream raises when the other side has gone."""
+
+
+OLD_ANYIO = tuple(map(int, version("anyio").split(".")[:2])) < (4, 16)
+"""It loses a connection whose connect is cancelled at the last moment; a relay that ends cancels its dials."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if OLD_ANYIO and item.path.is_relative_to(here):
+            item.add_marker(pytest.mark.filterwarnings("ignore::ResourceWarning"))
+
+
+@pytest.fixture(autouse=OLD_ANYIO)
+def lost_connections() -> Iterator[None]:
+    """Find them here, not in whatever test comes next."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 class Peer:

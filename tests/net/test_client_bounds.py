@@ -108,9 +108,9 @@ async def test_what_waited_too_long_is_left_out(dial: Any, message: Any, until: 
             while seen[-1] != 51:
                 seen.append((await asleep.json())["message_id"])
             (client,) = relay.statistics().clients
-            assert seen[:-1] == list(range(1, len(seen)))
+            assert seen == sorted(set(seen))
+            assert 2 <= len(seen) < 51
             assert lost(client) == {"ttl": 51 - len(seen)}
-            assert client.dropped["ttl"] > 0
 
 
 async def test_policy_disconnect_closes_with_1013_and_the_next_link_starts_afresh(

@@ -214,6 +214,19 @@ async def test_cancelling_a_link_in_the_middle_of_a_write_passes_and_closes(link
     assert ledger(lane) == {"confirmed": 0, "queued": 1, "uncertain": 1}
 
 
+@pytest.mark.parametrize("error", [anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError])
+async def test_a_peer_that_goes_during_a_write_ends_the_link(linked: Any, error: type[Exception]) -> None:
+    class Gone(Wrapped):
+        async def send(self, item: bytes) -> None:
+            raise error
+
+    lane = lane_of(b"event")
+    async with linked(lane, wrap=Gone) as (link, _):
+        await link.closed.wait()
+    assert link.cause == "connection lost while writing"
+    assert ledger(lane) == {"confirmed": 0, "queued": 0, "uncertain": 1}
+
+
 async def test_the_close_frame_goes_ahead_of_queued_events_and_is_the_last(
     linked: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -338,9 +351,8 @@ async def test_messages_of_one_read_are_handed_on_together_and_binary_ones_left_
 
 async def test_a_lane_that_overflowed_closes_the_link_with_1013(linked: Any) -> None:
     lane = lane_of(max_events=2, overflow="disconnect")
+    offer(lane, b"1", b"2", b"3")
     async with linked(lane) as (link, peer):
-        offer(lane, b"1", b"2", b"3")
-        link.flush()
         assert await peer.closed() == (1013, "too slow: the queue overflowed")
         await link.closed.wait()
     assert ledger(lane) == {"confirmed": 0, "queued": 0, "disconnect": 3}
@@ -376,8 +388,7 @@ async def test_frames_that_came_with_the_handshake_come_first(linked: Any) -> No
 
 
 async def test_what_is_sent_before_it_runs_goes_out_first(linked: Any) -> None:
-    lane = lane_of(b"event")
-    async with linked(lane, run=False) as (link, peer), anyio.create_task_group() as tasks:
+    async with linked(lane_of(b"event"), run=False) as (link, peer), anyio.create_task_group() as tasks:
         link.send(b"lifecycle")
         link.flush()
         tasks.start_soon(link.run)
@@ -399,5 +410,4 @@ async def test_a_link_aborted_before_it_runs_never_runs(linked: Any) -> None:
 async def test_little_hides_in_the_send_buffer(linked: Any) -> None:
     async with linked() as (link, _):
         raw = link._stream.extra(SocketAttribute.raw_socket)
-        # Linux reports twice what was asked for.
         assert raw.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 512 << 10

@@ -112,25 +112,19 @@ async def test_cancelling_a_waiting_reader_loses_nothing(message: Any) -> None:
 
 async def test_iteration_ends_with_the_relay_behind_what_is_queued(message: Any) -> None:
     seen: list[int | None] = []
-    started = anyio.Event()
 
-    async def read(subscription: Any) -> None:
-        started.set()
-        seen.extend([event.message_id async for event in subscription])
+    async def read(*, task_status: Any) -> None:
+        async with relay.subscribe() as subscription:
+            task_status.started()
+            seen.extend([event.message_id async for event in subscription])
         seen.append(None)
 
     async with anyio.create_task_group() as tasks:
         async with Relay() as relay:
-            subscriptions = relay.subscribe()
-            subscription = await subscriptions.__aenter__()
-            tasks.start_soon(read, subscription)
-            await started.wait()
-            await anyio.wait_all_tasks_blocked()
+            await tasks.start(read)
             relay.publish(message(1))
             relay.publish(message(2))
-        await anyio.wait_all_tasks_blocked()
-        assert seen == [1, 2, None]
-        await subscriptions.__aexit__(None, None, None)
+    assert seen == [1, 2, None]
 
 
 async def test_a_name_taken_and_a_policy_not_built_are_told() -> None:

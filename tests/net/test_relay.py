@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import threading
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import anyio
@@ -14,7 +15,8 @@ import pytest
 
 import napcore.net.relay
 import napcore.net.traffic
-from napcore import BadEvent, Config, ConfigError, Event, Filter, Policy, Relay
+from napcore import BadEvent, CallError, Config, ConfigError, Event, Filter, Policy, Relay
+from napcore.dispatch import Outbox
 from napcore.testing import RecordingClient, Simulator
 
 
@@ -174,22 +176,6 @@ async def test_closing_is_bounded_and_what_waits_is_counted(
     assert f"client asleep@10001 lost {box.dropped['shutdown']} events: the relay was closed" in caplog.text
 
 
-async def test_a_subscription_still_iterated_ends_with_the_relay(message: Any) -> None:
-    seen: list[int | None] = []
-    async with anyio.create_task_group() as tasks:
-        async with Relay() as relay:
-
-            async def read(relay: Relay, *, task_status: Any) -> None:
-                async with relay.subscribe() as subscription:
-                    task_status.started()
-                    seen.extend([event.message_id async for event in subscription])
-                seen.append(None)
-
-            await tasks.start(read, relay)
-            relay.publish(message(1))
-    assert seen == [1, None]
-
-
 @pytest.mark.parametrize(
     ("name", "options", "problem"),
     [
@@ -274,3 +260,65 @@ async def test_statistics_tell_of_everything(message: Any) -> None:
             "bot", 10001, "connected", 1, 1, 0, 0, 0, 0, {}, 0, 1,
         )  # fmt: skip
         assert statistics.calls == (0, 1, 1, 0, 0, 0)
+
+
+@pytest.mark.usefixtures("quick_close", "quick_redial", "quick_tick")
+async def test_whatever_comes_and_goes_the_ledgers_close() -> None:
+    dice = random.Random(7)
+    outboxes: set[Outbox] = set()
+
+    async def flap(url: str) -> None:
+        for _ in range(8):
+            async with RecordingClient(receive_buffer=dice.choice([None, 4096])) as client:
+                link = await client.connect(url)
+                for _ in range(dice.randrange(4)):
+                    if dice.random() < 0.3:
+                        client.pause()
+                    if client.links:
+                        client.send({"action": "get_status", "echo": dice.choice([1, "1", None, {"seq": 1}])})
+                    await anyio.sleep(0.02 * dice.random())
+                    client.resume()
+                if dice.random() < 0.5:
+                    link.close(1000, "enough")
+                    await anyio.lowlevel.checkpoint()
+
+    async def cut(owner: Simulator | RecordingClient) -> None:
+        while True:
+            await anyio.sleep(0.1 * dice.random())
+            for link in owner.links:
+                if dice.random() < 0.4:
+                    link.abort()
+            outboxes.update(session.outbox for session in relay.traffic.clients.sessions())
+
+    async def call() -> None:
+        while True:
+            with suppress(CallError):
+                await relay.call("get_status", self_id=dice.choice([10001, 10002]), timeout=dice.choice([0.001, 1]))
+            await anyio.lowlevel.checkpoint()
+
+    async with Simulator(10001, heartbeat=0.01) as one, Simulator(10002) as two, RecordingClient() as bot:
+        async with Relay() as relay:
+            listener = await relay.listen("127.0.0.1", 0)
+            relay.add_client("bot", await bot.listen(), heartbeat=0.01)
+            relay.add_client("own", policy=Policy(max_events=5, write_timeout=0.05))
+            relay.add_client("strict", policy=Policy(max_events=5, overflow="disconnect"))
+            relay.add_upstream(await one.listen())
+            for simulator in (one, two):
+                simulator.connect(listener.url, reconnect=0.01)
+                simulator.start(500)
+            async with anyio.create_task_group() as tasks:
+                for owner in (one, two, bot):
+                    tasks.start_soon(cut, owner)
+                tasks.start_soon(call)
+                async with anyio.create_task_group() as flappers:
+                    for path in ("/", "/api", "/c/own", "/c/own", "/c/strict?self_id=10002", "/c/ad-hoc", "/event"):
+                        flappers.start_soon(flap, listener.url + path)
+                tasks.cancel_scope.cancel()
+            assert relay.failed is None
+        assert relay.failed is None
+        assert relay.traffic.clients.links == set()
+    assert len(outboxes) > 3
+    for box in outboxes:
+        assert box.queued == 0
+        assert box.received == box.confirmed + box.unconfirmed + sum(box.dropped.values())
+    assert sum(box.confirmed for box in outboxes) > 50

@@ -168,15 +168,17 @@ async def test_a_certificate_nobody_trusts(serve: Any, certificates: Any) -> Non
 
 
 async def test_a_cancelled_dial_leaves_nothing_open(serve: Any, until: Any) -> None:
+    asked = anyio.Event()
+
     async def handler(stream: ByteStream) -> None:
-        while True:
-            await stream.receive()
+        async for _ in stream:
+            asked.set()
 
     async with serve(handler) as server:
         with anyio.CancelScope() as scope:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(dial, server.url, {})
-                await until(lambda: server.dials == 1)
+                await asked.wait()
                 scope.cancel()
         await until(lambda: server.open == 0)
 

@@ -245,7 +245,8 @@ class Link:
                 lane.confirm(lane.wrote())
             # Only now may another follow: behind what may be half a frame nothing goes out.
             self._drained = None
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+        except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+            # EndOfStream: a TLS stream whose peer has gone.
             self.abort("connection lost while writing")
         finally:
             if drained is not None:
