@@ -27,6 +27,7 @@ from napcore.net.client import RemoteClient, Session
 from napcore.net.clients import HEARTBEAT
 from napcore.net.link import CLOSE_TIMEOUT
 from napcore.net.local import Account, PendingCall, Subscription, open_subscription, reply_action
+from napcore.net.tasks import own_tasks
 from napcore.net.traffic import Traffic
 from napcore.net.upstream import Upstream
 from napcore.net.websocket import check_url
@@ -89,30 +90,20 @@ class Relay(anyio.AsyncContextManagerMixin):
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Relay, None]:
-        fault: BaseException | None = None
-        try:
-            async with anyio.create_task_group() as self._tasks:
-                self._entered_at = time.monotonic()
-                self.traffic.hub.check_thread()
-                self._tasks.start_soon(self._guard, "the clock", self.traffic.tick)
-                try:
-                    if self._on_entry is not None:
-                        await self._on_entry()
-                    for upstream in self._upstreams:
-                        self._start_upstream(upstream)
-                    yield self
-                except (Exception, KeyboardInterrupt, SystemExit) as error:
-                    # Raised again outside, or the task group would wrap the host's own exception.
-                    fault = error
-                finally:
-                    with anyio.CancelScope(shield=True):
-                        await self._shut_down()
-                    self._tasks.cancel_scope.cancel()
-                    self._tasks = None
-        finally:
-            # Also where the host is being cancelled, which the task group reports in its place.
-            if fault is not None:
-                raise fault
+        async with own_tasks() as self._tasks:
+            self._entered_at = time.monotonic()
+            self.traffic.hub.check_thread()
+            self._tasks.start_soon(self._guard, "the clock", self.traffic.tick)
+            try:
+                if self._on_entry is not None:
+                    await self._on_entry()
+                for upstream in self._upstreams:
+                    self._start_upstream(upstream)
+                yield self
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self._shut_down()
+                self._tasks = None
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Run until :meth:`aclose` or cancellation; reports started once everything listens.

@@ -12,6 +12,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from napcore.errors import ConfigError
+from napcore.net.tasks import own_tasks
 
 __all__ = ("run",)
 
@@ -49,19 +50,11 @@ def run(
 
 
 async def _until_signal(main: Callable[[], Awaitable[T]]) -> T | None:
-    fault: BaseException | None = None
     result: T | None = None
-    async with anyio.create_task_group() as tg:
+    async with own_tasks() as tasks:
         if threading.current_thread() is threading.main_thread():
-            await tg.start(_cancel_on_signal, tg.cancel_scope)
-        try:
-            result = await main()
-        except (Exception, KeyboardInterrupt, SystemExit) as error:
-            # Raised again outside, or the task group would wrap it.
-            fault = error
-        tg.cancel_scope.cancel()
-    if fault is not None:
-        raise fault
+            await tasks.start(_cancel_on_signal, tasks.cancel_scope)
+        result = await main()
     return result
 
 

@@ -15,6 +15,7 @@ import orjson
 from anyio.abc import ByteStream, Listener, TaskGroup
 from websockets.http11 import Request
 
+from napcore.net.tasks import own_tasks
 from napcore.testing.answers import encode
 from napcore.testing.change import Change
 from napcore.testing.handshake import accept_socket, dial_socket, open_listener, query_value
@@ -84,19 +85,11 @@ class RecordingClient(anyio.AsyncContextManagerMixin):
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[RecordingClient, None]:
-        fault: Exception | None = None
         try:
-            async with anyio.create_task_group() as self._tasks:
-                try:
-                    yield self
-                except Exception as error:
-                    # Raised again outside, or the task group would wrap the test's own exception.
-                    fault = error
-                self._tasks.cancel_scope.cancel()
+            async with own_tasks() as self._tasks:
+                yield self
         finally:
             self._tasks = None
-        if fault is not None:
-            raise fault
 
     @property
     def links(self) -> list[Socket]:

@@ -17,6 +17,7 @@ import anyio
 from anyio.abc import ByteStream, Listener, TaskGroup
 from websockets.http11 import Request
 
+from napcore.net.tasks import own_tasks
 from napcore.testing.answers import answer, encode, failed, ok
 from napcore.testing.change import Change
 from napcore.testing.events import EventMaker, lifecycle
@@ -93,19 +94,11 @@ class Simulator(anyio.AsyncContextManagerMixin):
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Simulator, None]:
-        fault: Exception | None = None
         try:
-            async with anyio.create_task_group() as self._tasks:
-                try:
-                    yield self
-                except Exception as error:
-                    # Raised again outside, or the task group would wrap the test's own exception.
-                    fault = error
-                self._tasks.cancel_scope.cancel()
+            async with own_tasks() as self._tasks:
+                yield self
         finally:
             self._tasks = None
-        if fault is not None:
-            raise fault
 
     @property
     def links(self) -> list[Socket]:
