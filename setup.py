@@ -1,5 +1,6 @@
 import os
 from glob import glob
+from pathlib import Path
 
 from setuptools import Extension, setup
 
@@ -14,15 +15,18 @@ def extensions():
 
     macros = [("CYTHON_TRACE_NOGIL", "1"), ("CYTHON_USE_SYS_MONITORING", "0")] if TRACE else []
     headers = sorted(glob("src/napcore/_*.h"))
-    dispatch = Extension(
-        "napcore._dispatch",
-        ["src/napcore/_dispatch.pyx"],
-        include_dirs=["src/napcore"],
-        define_macros=macros,
-        depends=headers,
-    )
+    modules = [
+        Extension(
+            f"napcore.{Path(source).stem}",
+            [source],
+            include_dirs=["src/napcore"],
+            define_macros=macros,
+            depends=headers,
+        )
+        for source in sorted(glob("src/napcore/_*.pyx"))
+    ]
     return cythonize(
-        [dispatch],
+        modules,
         build_dir=None if TRACE else "build/cython",  # Cython.Coverage looks for the C beside the .pyx
         compiler_directives={"language_level": "3", "autotestdict": False, "linetrace": TRACE},
         annotate=os.environ.get("NAPCORE_ANNOTATE") == "1",
