@@ -25,6 +25,10 @@ def documents() -> list[bytes]:
         found.append(b'{"post_type":"' + "\u6c49".encode() * size + b'"}')
         found.append(b'{"time":' + b"1" * size + b"}")
         found.append(b'{"echo":"' + b"x" * size + '\\"\U0001f600"}'.encode())
+    for size in range(40, 60):  # escapes and sequences across the end of a block
+        found.append(b'{"echo":"' + b"x" * size + b'\\\\\\"\\u6c49\\\\", "time": 1}\n')
+        found.append(b'{"echo":"' + b"x" * size + "\u6c49\U0001f600".encode() + b'","a":"\\u"}')
+    found.append(b'{"a":[' + b'"",' * 700 + b'""]}')
     for number in ("0", "-0", "-1", str((1 << 63) - 1), str(1 << 63), str(-(1 << 63)), "00000000000000000000000012"):
         found.append(b'{"post_type":"message","group_id":"%s","user_id":%s}' % ((number.encode(),) * 2))
     found.append(b'{"action":"a","params":{"user_id":1,"group_id":"\\u002d\\u0031"},"\\u0065cho":[{}],"echo" : null}')

@@ -1,7 +1,9 @@
-/* Whether bytes are UTF-8 (Unicode 15, table 3-7: no surrogates, nothing beyond U+10FFFF, shortest
- * forms only). Python-free; yes or no, the scalar machine of _string.h finds the place.
+/* Whether a block of bytes is UTF-8 (Unicode 15, table 3-7: no surrogates, nothing beyond U+10FFFF,
+ * shortest forms only). Python-free; the result is zero where all is well, the scalar machine of
+ * _string.h finds the place.
  *
- * Two versions, for _fast.h to choose from: SSE2 and AVX2.
+ * Two versions, for _quotes.h to choose from: SSE2 and AVX2. Each looks at one vector and at the
+ * three before it, byte by byte; a sequence that the vector leaves open is judged with the next.
  */
 #ifndef NAPCORE_UTF8_H
 #define NAPCORE_UTF8_H
@@ -17,12 +19,13 @@
 #define NC_HAVE_SSE2 1
 #include <emmintrin.h>
 
-/* The bytes of the block that are wrong where they stand, given the block before it. */
-static inline __m128i nc_utf8_wrong(__m128i input, __m128i before)
+/* Not zero where the vector at p is wrong, given the three bytes before it. */
+static inline __m128i nc_utf8_wrong_sse2(const uint8_t *p)
 {
-    const __m128i one = _mm_or_si128(_mm_slli_si128(input, 1), _mm_srli_si128(before, 15)); /* each byte's predecessor */
-    const __m128i two = _mm_or_si128(_mm_slli_si128(input, 2), _mm_srli_si128(before, 14));
-    const __m128i three = _mm_or_si128(_mm_slli_si128(input, 3), _mm_srli_si128(before, 13));
+    const __m128i input = _mm_loadu_si128((const __m128i *)(const void *)p);
+    const __m128i one = _mm_loadu_si128((const __m128i *)(const void *)(p - 1)); /* each byte's predecessor */
+    const __m128i two = _mm_loadu_si128((const __m128i *)(const void *)(p - 2));
+    const __m128i three = _mm_loadu_si128((const __m128i *)(const void *)(p - 3));
     const __m128i wanted = _mm_or_si128(
         _mm_or_si128(_mm_subs_epu8(one, _mm_set1_epi8((char)0xBF)), _mm_subs_epu8(two, _mm_set1_epi8((char)0xDF))),
         _mm_subs_epu8(three, _mm_set1_epi8((char)0xEF)));
@@ -43,35 +46,6 @@ static inline __m128i nc_utf8_wrong(__m128i input, __m128i before)
                                               _mm_cmplt_epi8(input, _mm_set1_epi8((char)0x90))));
     return _mm_or_si128(wrong, _mm_and_si128(_mm_cmpeq_epi8(one, _mm_set1_epi8((char)0xF4)),
                                              _mm_cmpgt_epi8(input, _mm_set1_epi8((char)0x8F))));
-}
-
-static NC_NOINLINE int nc_utf8_sse2(const uint8_t *data, size_t size)
-{
-    __m128i before = _mm_setzero_si128(), wrong = _mm_setzero_si128();
-    uint8_t rest[16] = {0};
-    int open = 0; /* whether the block before had anything but ASCII */
-    size_t at = 0;
-
-    for (;;) {
-        __m128i input;
-        int high;
-
-        if (size - at >= 16) {
-            input = _mm_loadu_si128((const __m128i *)(const void *)(data + at));
-        } else {
-            /* Zeros behind the end are ASCII, so a sequence cut short is found there; a full last
-             * block needs them too. */
-            memcpy(rest, data + at, size - at);
-            input = _mm_loadu_si128((const __m128i *)(const void *)rest);
-        }
-        high = _mm_movemask_epi8(input) != 0;
-        if (high | open) wrong = _mm_or_si128(wrong, nc_utf8_wrong(input, before));
-        open = high;
-        before = input;
-        if (size - at < 16) break;
-        at += 16;
-    }
-    return _mm_movemask_epi8(_mm_cmpeq_epi8(wrong, _mm_setzero_si128())) == 0xFFFF;
 }
 #endif
 
@@ -97,8 +71,13 @@ enum {
                      (char)(a), (char)(b), (char)(c), (char)(d), (char)(e), (char)(f), (char)(g), (char)(h), \
                      (char)(i), (char)(j), (char)(k), (char)(l), (char)(m), (char)(n), (char)(o), (char)(p))
 
-__attribute__((target("avx2"))) static inline __m256i nc_utf8_mistakes(__m256i input, __m256i before)
+/* Not zero where the vector at p is wrong, given the three bytes before it. */
+__attribute__((target("avx2"))) static inline __m256i nc_utf8_wrong_avx2(const uint8_t *p)
 {
+    const __m256i input = _mm256_loadu_si256((const __m256i *)(const void *)p);
+    const __m256i one = _mm256_loadu_si256((const __m256i *)(const void *)(p - 1)); /* each byte's predecessor */
+    const __m256i two = _mm256_loadu_si256((const __m256i *)(const void *)(p - 2));
+    const __m256i three = _mm256_loadu_si256((const __m256i *)(const void *)(p - 3));
     const __m256i low = _mm256_set1_epi8(0x0F);
     const __m256i of_first_high = NC_TWICE(
         NC_TOO_LONG, NC_TOO_LONG, NC_TOO_LONG, NC_TOO_LONG, NC_TOO_LONG, NC_TOO_LONG, NC_TOO_LONG, NC_TOO_LONG,
@@ -119,10 +98,6 @@ __attribute__((target("avx2"))) static inline __m256i nc_utf8_mistakes(__m256i i
         NC_TOO_LONG | NC_OVERLONG_2 | NC_TWO_CONTS | NC_SURROGATE | NC_TOO_LARGE,
         NC_TOO_LONG | NC_OVERLONG_2 | NC_TWO_CONTS | NC_SURROGATE | NC_TOO_LARGE,
         NC_TOO_SHORT, NC_TOO_SHORT, NC_TOO_SHORT, NC_TOO_SHORT);
-    const __m256i shifted = _mm256_permute2x128_si256(before, input, 0x21);
-    const __m256i one = _mm256_alignr_epi8(input, shifted, 15); /* each byte's predecessor */
-    const __m256i two = _mm256_alignr_epi8(input, shifted, 14);
-    const __m256i three = _mm256_alignr_epi8(input, shifted, 13);
     const __m256i pair = _mm256_and_si256(
         _mm256_and_si256(
             _mm256_shuffle_epi8(of_first_high, _mm256_and_si256(_mm256_srli_epi16(one, 4), low)),
@@ -133,35 +108,6 @@ __attribute__((target("avx2"))) static inline __m256i nc_utf8_mistakes(__m256i i
         _mm256_subs_epu8(two, _mm256_set1_epi8((char)(0xE0 - 0x80))),
         _mm256_subs_epu8(three, _mm256_set1_epi8((char)(0xF0 - 0x80))));
     return _mm256_xor_si256(_mm256_and_si256(behind, _mm256_set1_epi8((char)0x80)), pair);
-}
-
-__attribute__((target("avx2"))) static NC_NOINLINE int nc_utf8_avx2(const uint8_t *data, size_t size)
-{
-    __m256i before = _mm256_setzero_si256(), mistakes = _mm256_setzero_si256();
-    uint8_t rest[32] = {0};
-    int open = 0; /* whether the block before had anything but ASCII */
-    size_t at = 0;
-
-    for (;;) {
-        __m256i input;
-        int high;
-
-        if (size - at >= 32) {
-            input = _mm256_loadu_si256((const __m256i *)(const void *)(data + at));
-        } else {
-            /* Zeros behind the end are ASCII, so a sequence cut short is found there; a full last
-             * block needs them too. */
-            memcpy(rest, data + at, size - at);
-            input = _mm256_loadu_si256((const __m256i *)(const void *)rest);
-        }
-        high = _mm256_movemask_epi8(input) != 0;
-        if (high | open) mistakes = _mm256_or_si256(mistakes, nc_utf8_mistakes(input, before));
-        open = high;
-        before = input;
-        if (size - at < 32) break;
-        at += 32;
-    }
-    return _mm256_testz_si256(mistakes, mistakes);
 }
 #endif
 

@@ -1,0 +1,260 @@
+/* The first pass of peek: where the strings of a document begin and end. Python-free.
+ *
+ * Sixty-four bytes at a time, the places of all quotes that are not escaped go into a list; on the
+ * way the bytes are proved to be UTF-8, escapes to be whole, and strings to be free of control
+ * characters. Which quotes open and which close follows from their number alone, so this pass
+ * knows no grammar: where a document goes wrong outside its strings the list is of no use, and the
+ * second pass, which sees every byte there, refuses it.
+ *
+ * A NEON version needs nc_list_neon and what it takes from _utf8.h, nothing else.
+ */
+#ifndef NAPCORE_QUOTES_H
+#define NAPCORE_QUOTES_H
+
+#include "_string.h"
+#include "_utf8.h"
+
+#if defined(NC_HAVE_SSE2)
+
+#ifndef NC_LISTED
+#define NC_LISTED 1024 /* quotes that are listed at a time; a fuzzer wants fewer */
+#endif
+
+enum { NC_BLOCK = 64 };
+
+typedef struct {
+    const uint8_t *data;
+    size_t size;
+    size_t at;      /* of the next block */
+    size_t escaped; /* what lies before is text or part of an escape */
+    unsigned count;
+    int odd;   /* whether the next quote closes a string */
+    int open;  /* whether the last block had anything but ASCII */
+    int wrong; /* whether a string is no string */
+    int has_escapes;
+    uint32_t quotes[NC_LISTED + NC_BLOCK];
+} nc_quotes;
+
+static inline void nc_start_quotes(nc_quotes *list, const uint8_t *data, size_t size)
+{
+    list->data = data;
+    list->size = size;
+    list->at = list->escaped = 0;
+    list->count = 0;
+    list->odd = list->open = list->wrong = list->has_escapes = 0;
+}
+
+/* Number of the lowest of the bits, one of which is set. */
+static inline unsigned nc_first_bit64(uint64_t bits)
+{
+#if defined(_MSC_VER) && !defined(__clang__)
+    unsigned long bit;
+    _BitScanForward64(&bit, bits);
+    return (unsigned)bit;
+#else
+    return (unsigned)__builtin_ctzll(bits);
+#endif
+}
+
+/* Whether the four bytes are hexadecimal digits. */
+static inline int nc_four_hex(const uint8_t *p)
+{
+    return (nc_hex(p[0]) | nc_hex(p[1]) | nc_hex(p[2]) | nc_hex(p[3])) >= 0;
+}
+
+/* The quotes of the block at list->at without those that are escaped. */
+static inline uint64_t nc_drop_escaped(nc_quotes *list, uint64_t quotes, uint64_t backslashes)
+{
+    const uint8_t *const data = list->data + list->at;
+    const size_t left = list->size - list->at;
+
+    if (list->escaped > list->at) {
+        const uint64_t rest = ~UINT64_C(0) << (list->escaped - list->at);
+
+        quotes &= rest;
+        backslashes &= rest;
+    }
+    while (backslashes) {
+        const unsigned bit = nc_first_bit64(backslashes);
+        unsigned length = 2;
+
+        list->has_escapes = 1;
+        if (left - bit < 2) {
+            list->wrong = 1;
+            return 0;
+        }
+        switch (data[bit + 1]) {
+        case '"': case '\\': case '/': case 'b': case 'f': case 'n': case 'r': case 't':
+            break;
+        case 'u':
+            length = 6;
+            if (left - bit >= 6 && nc_four_hex(data + bit + 2)) break;
+            /* fall through */
+        default:
+            list->wrong = 1;
+            return 0;
+        }
+        if (bit + length > NC_BLOCK) {
+            list->escaped = list->at + bit + length;
+            return quotes & ((UINT64_C(1) << bit) - 1);
+        }
+        quotes &= ~(((UINT64_C(1) << length) - 1) << bit);
+        backslashes &= ~(((UINT64_C(1) << length) - 1) << bit);
+    }
+    return quotes;
+}
+
+/* The bits between each odd one that is set and the next, it included. */
+static inline uint64_t nc_between(uint64_t bits)
+{
+    bits ^= bits << 1;
+    bits ^= bits << 2;
+    bits ^= bits << 4;
+    bits ^= bits << 8;
+    bits ^= bits << 16;
+    return bits ^ bits << 32;
+}
+
+/* What is rare in a block: escapes and control characters. Returns its quotes. */
+static NC_NOINLINE uint64_t nc_rare_block(nc_quotes *list, uint64_t quotes, uint64_t backslashes, uint64_t controls)
+{
+    quotes = nc_drop_escaped(list, quotes, backslashes);
+    if (controls & (nc_between(quotes) ^ (list->odd ? ~UINT64_C(0) : 0))) list->wrong = 1;
+    return quotes;
+}
+
+/* A copy of what is left of the document, with spaces behind it and what precedes it before. */
+static inline const uint8_t *nc_pad_block(const nc_quotes *list, uint8_t space[NC_BLOCK + 3])
+{
+    const size_t left = list->size - list->at;
+    const size_t before = list->at < 3 ? list->at : 3;
+
+    memset(space, 0, 3);
+    memcpy(space + 3 - before, list->data + list->at - before, before);
+    memset(space + 3, ' ', NC_BLOCK);
+    memcpy(space + 3, list->data + list->at, left < NC_BLOCK ? left : NC_BLOCK);
+    return space + 3;
+}
+
+static inline uint64_t nc_bits_sse2(const __m128i found[4])
+{
+    return (uint64_t)(unsigned)_mm_movemask_epi8(found[0]) | (uint64_t)(unsigned)_mm_movemask_epi8(found[1]) << 16
+        | (uint64_t)(unsigned)_mm_movemask_epi8(found[2]) << 32
+        | (uint64_t)(unsigned)_mm_movemask_epi8(found[3]) << 48;
+}
+
+/* List the quotes of blocks until the list is full or the document ends. */
+static NC_NOINLINE void nc_list_sse2(nc_quotes *list)
+{
+    const __m128i quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\'), control = _mm_set1_epi8(0x1F);
+    __m128i wrong = _mm_setzero_si128();
+    uint32_t *out = list->quotes + list->count, *const full = list->quotes + NC_LISTED;
+    uint8_t space[NC_BLOCK + 3];
+    unsigned part;
+
+    for (; list->at < list->size && out <= full; list->at += NC_BLOCK) {
+        const uint8_t *p = list->data + list->at;
+        __m128i text[4], quotes[4], rare[4], high;
+        uint64_t bits;
+        int open;
+
+        if (list->size - list->at < NC_BLOCK) p = nc_pad_block(list, space);
+        for (part = 0; part < 4; part++) {
+            text[part] = _mm_loadu_si128((const __m128i *)(const void *)(p + 16 * part));
+            quotes[part] = _mm_cmpeq_epi8(text[part], quote);
+            rare[part] = _mm_or_si128(
+                _mm_cmpeq_epi8(text[part], backslash), _mm_cmpeq_epi8(_mm_min_epu8(text[part], control), text[part]));
+        }
+        high = _mm_or_si128(_mm_or_si128(text[0], text[1]), _mm_or_si128(text[2], text[3]));
+        open = _mm_movemask_epi8(high) != 0;
+        if (open | list->open) {
+            if (list->at == 0) p = nc_pad_block(list, space); /* for the bytes before it */
+            for (part = 0; part < 4; part++) wrong = _mm_or_si128(wrong, nc_utf8_wrong_sse2(p + 16 * part));
+            list->open = open;
+        }
+        bits = nc_bits_sse2(quotes);
+        high = _mm_or_si128(_mm_or_si128(rare[0], rare[1]), _mm_or_si128(rare[2], rare[3]));
+        if (!NC_LIKELY(_mm_movemask_epi8(high) == 0 && list->escaped <= list->at)) {
+            __m128i slashes[4], controls[4];
+
+            for (part = 0; part < 4; part++) {
+                slashes[part] = _mm_cmpeq_epi8(text[part], backslash);
+                controls[part] = _mm_cmpeq_epi8(_mm_min_epu8(text[part], control), text[part]);
+            }
+            bits = nc_rare_block(list, bits, nc_bits_sse2(slashes), nc_bits_sse2(controls));
+        }
+        for (; bits; bits &= bits - 1) {
+            *out++ = (uint32_t)list->at + nc_first_bit64(bits);
+            list->odd ^= 1;
+        }
+    }
+    list->count = (unsigned)(out - list->quotes);
+    if (_mm_movemask_epi8(_mm_cmpeq_epi8(wrong, _mm_setzero_si128())) != 0xFFFF) list->wrong = 1;
+}
+
+#endif /* NC_HAVE_SSE2 */
+
+#if defined(NC_HAVE_AVX2)
+
+__attribute__((target("avx2"))) static inline uint64_t nc_bits_avx2(__m256i low, __m256i high)
+{
+    return (uint64_t)(unsigned)_mm256_movemask_epi8(low) | (uint64_t)(unsigned)_mm256_movemask_epi8(high) << 32;
+}
+
+/* The same, thirty-two bytes at a time. */
+__attribute__((target("avx2,bmi,popcnt"))) static NC_NOINLINE void nc_list_avx2(nc_quotes *list)
+{
+    const __m256i quote = _mm256_set1_epi8('"'), backslash = _mm256_set1_epi8('\\');
+    const __m256i control = _mm256_set1_epi8(0x1F);
+    __m256i wrong = _mm256_setzero_si256();
+    uint32_t *out = list->quotes + list->count, *const full = list->quotes + NC_LISTED;
+    uint8_t space[NC_BLOCK + 3];
+
+    for (; list->at < list->size && out <= full; list->at += NC_BLOCK) {
+        const uint8_t *p = list->data + list->at;
+        __m256i low, high, rare_low, rare_high;
+        uint64_t bits;
+        unsigned count, done;
+        int open;
+
+        if (list->size - list->at < NC_BLOCK) p = nc_pad_block(list, space);
+        low = _mm256_loadu_si256((const __m256i *)(const void *)p);
+        high = _mm256_loadu_si256((const __m256i *)(const void *)(p + 32));
+        open = _mm256_movemask_epi8(_mm256_or_si256(low, high)) != 0;
+        if (open | list->open) {
+            if (list->at == 0) p = nc_pad_block(list, space); /* for the bytes before it */
+            wrong = _mm256_or_si256(wrong, _mm256_or_si256(nc_utf8_wrong_avx2(p), nc_utf8_wrong_avx2(p + 32)));
+            list->open = open;
+        }
+        bits = nc_bits_avx2(_mm256_cmpeq_epi8(low, quote), _mm256_cmpeq_epi8(high, quote));
+        rare_low = _mm256_or_si256(
+            _mm256_cmpeq_epi8(low, backslash), _mm256_cmpeq_epi8(_mm256_min_epu8(low, control), low));
+        rare_high = _mm256_or_si256(
+            _mm256_cmpeq_epi8(high, backslash), _mm256_cmpeq_epi8(_mm256_min_epu8(high, control), high));
+        rare_low = _mm256_or_si256(rare_low, rare_high);
+        if (!NC_LIKELY(_mm256_testz_si256(rare_low, rare_low) && list->escaped <= list->at)) {
+            bits = nc_rare_block(
+                list, bits, nc_bits_avx2(_mm256_cmpeq_epi8(low, backslash), _mm256_cmpeq_epi8(high, backslash)),
+                nc_bits_avx2(_mm256_cmpeq_epi8(_mm256_min_epu8(low, control), low),
+                             _mm256_cmpeq_epi8(_mm256_min_epu8(high, control), high)));
+        }
+        count = (unsigned)__builtin_popcountll(bits);
+        /* Eight at a time, whether there are as many or not: a loop that ends anywhere costs more. */
+        for (done = 0; done < count; done += 8) {
+            unsigned at;
+
+            for (at = 0; at < 8; at++) {
+                out[done + at] = (uint32_t)list->at + (uint32_t)_tzcnt_u64(bits);
+                bits &= bits - 1;
+            }
+        }
+        out += count;
+        list->odd ^= (int)(count & 1);
+    }
+    list->count = (unsigned)(out - list->quotes);
+    if (!_mm256_testz_si256(wrong, wrong)) list->wrong = 1;
+}
+
+#endif /* NC_HAVE_AVX2 */
+
+#endif
