@@ -24,7 +24,7 @@ from bench.workload import SUBJECT, Aim, Workload
 from napcore import dispatch
 
 CLIENTS = (1, 10, 100, 1_000)
-EVENTS = 128
+EVENTS = 512
 BATCH = 16
 BEST = "msgspec + dict index"
 PER_DELIVERY = Aim(None, 6, 10)

@@ -2,7 +2,7 @@
 
 cimport cython
 from cpython.object cimport PyObject
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 
 cdef extern from "_index.h":
@@ -25,7 +25,23 @@ cdef struct Parcel:
     int event_class
     unsigned loads  # how many lanes have it and have not written it
     unsigned holders  # how many lanes have it at all
-    Parcel *next  # where it is free
+    Parcel *next  # where it is free, or its payload is to be let go
+
+
+cdef struct Lane:
+    # What every offer touches of an outbox, in one cache line. The event lane is a ring; the
+    # counters say how many entries there have been since its start. One offer more is taken
+    # without a thought where credits, max_frame and bytes_left allow it.
+    Parcel **ring
+    uint64_t tail
+    uint64_t waiting_from
+    int64_t bytes_left  # of max_bytes; negative where an empty lane has taken a large event
+    PyObject *owner  # borrowed from the outbox
+    PyObject *box  # borrowed; NULL: the outbox is gone
+    uint32_t max_frame  # at most what fits here; beyond it the outbox decides
+    uint32_t mask  # capacity of the ring - 1
+    int32_t credits  # never more than there are
+    uint32_t touched  # by the batch under way
 
 
 cdef struct KindSlot:
@@ -49,23 +65,18 @@ cdef class Event:
 
 @cython.final
 cdef class Outbox:
-    # What every offer touches comes first and lies together.
-
-    # The event lane is a ring; these count entries since its start, so that
+    # With those of the Lane these count entries of the ring since its start, so that
     # confirmed <= written <= staged <= waiting <= tail. What lies between staged and waiting is
     # a gap left by events that were evicted, expired or taken.
-    cdef Parcel **ring
+    cdef Lane *lane
     cdef uint64_t capacity  # a power of two, or 0
-    cdef uint64_t confirmed_to, written_to, staged_to, waiting_from, tail
-    cdef int64_t lane_bytes
-    cdef int64_t received_count, most_queued
+    cdef uint64_t confirmed_to, written_to, staged_to
+    cdef int64_t refused, most_queued
     cdef int64_t max_events, max_bytes, max_frame
     cdef int overflow
     cdef int closing  # the close code, 0 for none
-    cdef uint64_t batch  # the last one that touched it
-
     cdef double[4] lifetimes  # by event class
-    cdef public object owner
+    cdef object owned_by
     cdef int64_t confirmed_count, late_count, last_written
     cdef int64_t[DROP_REASON_COUNT] drops
     cdef list control
@@ -75,6 +86,9 @@ cdef class Outbox:
     cdef int refuse(self, Py_ssize_t size) noexcept
     cdef bint is_stale(self, Parcel *parcel, double now) noexcept
     cdef int overflown(self) noexcept
+    cdef void close_lane(self) noexcept
+    cdef void count_credits(self) noexcept
+    cdef void note_peak(self) noexcept
     cdef Py_ssize_t queued_count(self) noexcept
     cdef void drop_first(self, int reason) noexcept
     cdef int64_t drop_waiting(self, int reason) noexcept
@@ -85,8 +99,9 @@ cdef class Outbox:
 @cython.final
 cdef class Router:
     cdef list outboxes  # by row; None: the row is free
+    cdef Lane **lanes  # theirs, by row; NULL: the row is free
+    cdef uint8_t *forms  # by row
     cdef list rules  # by row
-    cdef bytearray forms  # by row
     cdef list free_rows  # a heap
     cdef dict shards  # by row, of the rows that have one
     cdef readonly int64_t sequence

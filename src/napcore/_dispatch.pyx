@@ -18,7 +18,7 @@ from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE, PyList_New, PyList_S
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.math cimport isnan
-from libc.stdint cimport INT64_MAX
+from libc.stdint cimport INT32_MAX, INT64_MAX, UINT32_MAX
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy, memset
 
@@ -99,6 +99,12 @@ cdef extern from "Python.h":
 
 cdef extern from *:
     """
+    #if defined(__GNUC__) || defined(__clang__)
+    #define nc_prefetch(place) __builtin_prefetch((const void *)(place), 1)
+    #else
+    #define nc_prefetch(place) ((void)(place))
+    #endif
+
     /* Types whose objects come from functions of this module only. Their tp_new stays reachable
      * for those functions, which call it by its C name. */
     static void nc_forbid_new(PyObject *object)
@@ -112,6 +118,7 @@ cdef extern from *:
         PyType_Modified(type);
     }
     """
+    void nc_prefetch(const void *place) noexcept nogil
     void nc_forbid_new(object type)
 
 Buffer = bytes | bytearray | memoryview | str
@@ -253,10 +260,8 @@ include "_router.pxi"
 
 # ---- fan out ----
 
-cdef uint64_t batches = 0
-
-
 @cython.final
+@cython.freelist(8)
 cdef class Report:
     """What ``fan_out`` did with a batch.
 
@@ -279,51 +284,156 @@ cdef class Report:
         )
 
 
-cdef struct Touched:
-    # The outboxes that a batch has touched, each once and held.
-    PyObject **boxes
-    size_t size
+cdef struct Offer:
+    Lane *lane
+    Parcel *parcel
+
+cdef struct Space:
+    # What a batch needs while it is under way; kept for the next.
+    uint64_t *rows  # that want the event at hand
+    Offer *offers  # of the event at hand
+    size_t words
+    Lane **touched  # the lanes that were offered something, each once
     size_t room
 
+cdef Space spare
+memset(&spare, 0, sizeof(spare))
 
-cdef inline int touch(Touched *touched, PyObject *box) except -1:
-    cdef PyObject **boxes
+cdef struct Batch:
+    Space space
+    size_t words
+    size_t touched
+    Parcel *parcels[FORM_COUNT]  # the event at hand, in each form made so far
+    Py_ssize_t matched, queued
+
+cdef enum:
+    # How many offers ahead memory is asked for: first the lane, then, by its content, the place in the ring.
+    LANES_AHEAD = 16
+    PLACES_AHEAD = 6
+
+
+cdef int find_rows(Batch *batch, Router router, Event event, int64_t account) except -1:
+    """Which rows want the event; afterwards there is room for their offers."""
+    cdef const uint64_t *found = router.find(event, account)
     cdef size_t room
-    if touched.size == touched.room:
-        room = touched.room * 2 if touched.room else 64
-        boxes = <PyObject **> realloc(touched.boxes, room * sizeof(PyObject *))
-        if boxes == NULL:
+    cdef void *grown
+    batch.words = router.words
+    if batch.space.words < batch.words:
+        grown = realloc(batch.space.rows, batch.words * sizeof(uint64_t))
+        if grown == NULL:
             raise MemoryError
-        touched.boxes = boxes
-        touched.room = room
-    Py_INCREF(<object> box)
-    touched.boxes[touched.size] = box
-    touched.size += 1
+        batch.space.rows = <uint64_t *> grown
+        # One offer after another may be looked at ahead of its time.
+        grown = realloc(batch.space.offers, (batch.words * 64 + LANES_AHEAD) * sizeof(Offer))
+        if grown == NULL:
+            raise MemoryError
+        batch.space.offers = <Offer *> grown
+        batch.space.words = batch.words
+    room = batch.touched + batch.words * 64
+    if batch.space.room < room:
+        grown = realloc(batch.space.touched, 2 * room * sizeof(Lane *))
+        if grown == NULL:
+            raise MemoryError
+        batch.space.touched = <Lane **> grown
+        batch.space.room = 2 * room
+    memcpy(batch.space.rows, found, batch.words * sizeof(uint64_t))
     return 0
 
 
-cdef list owners_ready(Touched *touched):
-    """The owners of those with something to send, or to be closed."""
-    cdef list owners = PyList_New(touched.size)
-    cdef PyObject *box
+cdef Py_ssize_t make_offers(Batch *batch, Router router, Event event, double now) except -1:
+    """The lanes of these rows, each with the event in its form; returns how many.
+
+    To make a payload may run anything: rows may be gone by then, and nothing but a copy of their
+    numbers is kept over it.
+    """
+    cdef Offer *offers = batch.space.offers
+    cdef uint64_t bits
+    cdef size_t word, row
+    cdef Lane *lane
+    cdef Parcel *parcel
+    cdef Py_ssize_t count = 0
+    cdef int form
+    for word in range(batch.words):
+        bits = batch.space.rows[word]
+        while bits:
+            row = word * 64 + nc_lowest_bit(bits)
+            bits &= bits - 1
+            form = router.forms[row]
+            parcel = batch.parcels[form]
+            if parcel == NULL:
+                parcel = batch.parcels[form] = pack(event, form, router.sequence, now)
+            lane = router.lanes[row]
+            if lane != NULL:
+                offers[count].lane = lane
+                offers[count].parcel = parcel
+                count += 1
+    return count
+
+
+cdef int deliver(Batch *batch, Py_ssize_t count) except -1:
+    """Put the offers into their lanes. Nothing in here runs anybody else's code."""
+    cdef const Offer *offers = batch.space.offers
+    cdef Lane **touched = batch.space.touched + batch.touched
+    cdef const Lane *ahead
+    cdef Lane *lane
+    cdef Parcel *parcel
+    cdef Py_ssize_t at, newly = 0, queued = 0
+    try:
+        for at in range(count):
+            if at + LANES_AHEAD < count:
+                nc_prefetch(offers[at + LANES_AHEAD].lane)
+                ahead = offers[at + PLACES_AHEAD].lane
+                nc_prefetch(ahead.ring + (ahead.tail & ahead.mask))
+            lane = offers[at].lane
+            parcel = offers[at].parcel
+            if not lane.touched:
+                lane.touched = 1
+                touched[newly] = lane
+                newly += 1
+            if lane.credits > 0 and parcel.size <= lane.max_frame and parcel.size <= lane.bytes_left:
+                lane.ring[lane.tail & lane.mask] = parcel
+                lane.tail += 1
+                lane.credits -= 1
+                lane.bytes_left -= parcel.size
+                parcel.loads += 1
+                parcel.holders += 1
+                queued += 1
+            elif lane.box != NULL:
+                queued += (<Outbox> lane.box).put(parcel) <= DROPPED_OLDEST
+    finally:
+        batch.touched += newly
+    batch.matched += count
+    batch.queued += queued
+    return 0
+
+
+cdef inline bint is_ready(Lane *lane) noexcept:
+    """Whether there is something to send, or the link is to be closed."""
+    cdef PyObject *box = lane.box
+    if box == NULL:
+        return False
+    if lane.tail != lane.waiting_from:
+        return True
+    return (<Outbox> box).queued_count() > 0 or (<Outbox> box).closing or PyList_GET_SIZE((<Outbox> box).control) > 0
+
+
+cdef list owners_ready(Batch *batch):
+    """The owners of the touched outboxes that are ready."""
+    cdef list owners = PyList_New(batch.touched)
+    cdef Lane *lane
     cdef Py_ssize_t count = 0
     cdef size_t at
-    for at in range(touched.size):
-        box = touched.boxes[at]
-        if (<Outbox> box).queued_count() or (<Outbox> box).closing or PyList_GET_SIZE((<Outbox> box).control):
-            Py_INCREF((<Outbox> box).owner)
-            PyList_SET_ITEM(owners, count, (<Outbox> box).owner)
+    for at in range(batch.touched):
+        lane = batch.space.touched[at]
+        lane.touched = 0
+        if is_ready(lane):
+            Py_INCREF(<object> lane.owner)
+            PyList_SET_ITEM(owners, count, <object> lane.owner)
             count += 1
+    batch.touched = 0
     # The places that are left are empty still.
     Py_SET_SIZE(owners, count)
     return owners
-
-
-cdef void forget_touched(Touched *touched) noexcept:
-    cdef size_t at
-    for at in range(touched.size):
-        Py_DECREF(<object> touched.boxes[at])
-    free(touched.boxes)
 
 
 def fan_out(Router router not None, events, double now, int64_t account=0, Py_ssize_t invalid=0):
@@ -335,62 +445,45 @@ def fan_out(Router router not None, events, double now, int64_t account=0, Py_ss
     Raises:
         TypeError: ``events`` holds something else; nothing has been routed then.
     """
-    global batches
-    cdef list batch = list(events)
+    global batches_under_way, spare
+    cdef tuple given = tuple(events)
     cdef Report report = Report.__new__(Report)
-    cdef Parcel *parcels[FORM_COUNT]
-    cdef Parcel *parcel
-    cdef PyObject *box
-    cdef Event event
-    cdef Touched touched
     cdef int64_t drops_before = all_drops
-    cdef uint64_t bits
-    cdef size_t word, row
-    cdef Py_ssize_t matched = 0, queued = 0
+    cdef Batch batch
+    cdef size_t at
     cdef int form
-    for item in batch:
+    for item in given:
         if not isinstance(item, Event):
             raise TypeError(f"expected events, not {type(item).__name__}")
-    touched.boxes = NULL
-    touched.size = touched.room = 0
-    batches += 1
+    memset(&batch, 0, sizeof(batch))
+    batch.space = spare
+    memset(&spare, 0, sizeof(spare))
+    batches_under_way += 1
     try:
-        for item in batch:
-            event = <Event> item
+        for item in given:
             router.sequence += 1
-            router.find(event, account)
-            memset(parcels, 0, sizeof(parcels))
+            find_rows(&batch, router, <Event> item, account)
+            memset(batch.parcels, 0, sizeof(batch.parcels))
             try:
-                word = 0
-                # An offer may end the life of an evicted event and, with what a user has put into
-                # its data, run anything: no address in the router is kept over one.
-                while word < router.words:
-                    bits = router.rows_of(FOUND)[word]
-                    while bits:
-                        row = word * 64 + nc_lowest_bit(bits)
-                        bits &= bits - 1
-                        box = <PyObject *> PyList_GET_ITEM(router.outboxes, row)
-                        if box == <PyObject *> None:
-                            continue
-                        if (<Outbox> box).batch != batches:
-                            (<Outbox> box).batch = batches
-                            touch(&touched, box)
-                        form = router.forms[row]
-                        parcel = parcels[form]
-                        if parcel == NULL:
-                            parcel = parcels[form] = pack(event, form, router.sequence, now)
-                        matched += 1
-                        queued += (<Outbox> box).put(parcel) <= DROPPED_OLDEST
-                    word += 1
+                deliver(&batch, make_offers(&batch, router, <Event> item, now))
             finally:
                 for form in range(FORM_COUNT):
-                    if parcels[form] != NULL:
-                        leave_parcel(parcels[form])
-        report.ready = owners_ready(&touched)
+                    if batch.parcels[form] != NULL:
+                        leave_parcel(batch.parcels[form])
+        report.ready = owners_ready(&batch)
     finally:
-        forget_touched(&touched)
-    report.matched = matched
-    report.queued = queued
+        for at in range(batch.touched):
+            batch.space.touched[at].touched = 0
+        free(spare.rows)
+        free(spare.offers)
+        free(spare.touched)
+        spare = batch.space
+        batches_under_way -= 1
+        if not batches_under_way:
+            free_ended_lanes()
+            let_payloads_go()
+    report.matched = batch.matched
+    report.queued = batch.queued
     report.dropped = all_drops - drops_before
     report.invalid = invalid
     return report

@@ -52,14 +52,25 @@ cdef inline void count_drops(int64_t count) noexcept:
     all_drops += count
 
 
+# While a batch is fanned out, payloads are not let go: that may run anything, if it is an Event and
+# a user has put something into its data, and the fan-out goes by addresses.
+cdef int batches_under_way = 0
+cdef Parcel *let_go_later = NULL
+
+
 cdef inline void unload(Parcel *parcel) noexcept:
     """One lane less that has yet to write it."""
+    global let_go_later
     cdef PyObject *payload
     parcel.loads -= 1
     if parcel.loads == 0:
+        if batches_under_way:
+            parcel.holders += 1
+            parcel.next = let_go_later
+            let_go_later = parcel
+            return
         payload = parcel.payload
         parcel.payload = NULL
-        # This may run anything, if it is an Event and a user has put something into its data.
         Py_XDECREF(payload)
 
 
@@ -77,7 +88,78 @@ cdef inline void leave_parcel(Parcel *parcel) noexcept:
     release(parcel)
 
 
+cdef void let_payloads_go() noexcept:
+    """What has waited for the end of the batches under way."""
+    global let_go_later
+    cdef Parcel *parcel
+    cdef PyObject *payload
+    while let_go_later != NULL and not batches_under_way:
+        parcel = let_go_later
+        let_go_later = parcel.next
+        payload = parcel.payload
+        parcel.payload = NULL
+        release(parcel)
+        Py_XDECREF(payload)
+
+
+# Lanes are taken from blocks of them, so that those made one after the other lie together. A lane
+# whose outbox ends while a batch is under way stays as it is until then.
+cdef enum:
+    LANES_AT_ONCE = 64
+    CACHE_LINE = 64
+
+cdef Lane *free_lanes = NULL
+cdef Lane *ended_lanes = NULL
+
+
+cdef Lane *make_lane() except NULL:
+    global free_lanes
+    cdef Lane *lane
+    cdef char *block
+    cdef int at
+    if free_lanes == NULL:
+        block = <char *> malloc((LANES_AT_ONCE + 1) * CACHE_LINE)
+        if block == NULL:
+            raise MemoryError
+        block += CACHE_LINE - <size_t> block % CACHE_LINE
+        for at in range(LANES_AT_ONCE - 1, -1, -1):
+            lane = <Lane *> (block + at * CACHE_LINE)
+            lane.box = <PyObject *> free_lanes
+            free_lanes = lane
+    lane = free_lanes
+    free_lanes = <Lane *> lane.box
+    memset(lane, 0, sizeof(Lane))
+    return lane
+
+
+cdef void end_lane(Lane *lane) noexcept:
+    global free_lanes, ended_lanes
+    free(lane.ring)
+    lane.ring = NULL
+    if batches_under_way:
+        # Whoever comes upon it has to see that it is gone.
+        lane.credits = 0
+        lane.tail = lane.waiting_from
+        lane.owner = <PyObject *> ended_lanes
+        lane.box = NULL
+        ended_lanes = lane
+    else:
+        lane.box = <PyObject *> free_lanes
+        free_lanes = lane
+
+
+cdef void free_ended_lanes() noexcept:
+    global ended_lanes
+    cdef Lane *lane
+    while ended_lanes != NULL and not batches_under_way:
+        lane = ended_lanes
+        ended_lanes = <Lane *> lane.owner
+        end_lane(lane)
+
+
+# A lane borrows its outbox's owner, so that must stay: garbage that holds both is broken up elsewhere.
 @cython.final
+@cython.no_gc_clear
 cdef class Outbox:
     """Two lanes towards one client, bounded by count, bytes and age; it neither waits nor does I/O.
 
@@ -119,10 +201,14 @@ cdef class Outbox:
     ):
         if overflow not in OVERFLOWS:
             raise ValueError(f"overflow must be one of {', '.join(OVERFLOWS)}, not {overflow!r}")
+        cdef int64_t held = self.max_bytes - self.lane.bytes_left
         self.owner = owner
         self.max_events = most("max_events", max_events)
         self.max_bytes = most("max_bytes", max_bytes)
         self.max_frame = most("max_frame", max_frame)
+        self.lane.bytes_left = self.max_bytes - held
+        self.lane.max_frame = <uint32_t> min(self.max_frame, <int64_t> UINT32_MAX)
+        self.lane.credits = 0
         self.overflow = OVERFLOWS.index(overflow)
         self.lifetimes[<int> EventClass.NOTICE] = positive("notice_ttl", notice_ttl)
         self.lifetimes[<int> EventClass.MESSAGE] = positive("message_ttl", message_ttl)
@@ -131,16 +217,31 @@ cdef class Outbox:
 
     def __cinit__(self):
         self.control = []
+        self.lane = make_lane()
+        self.lane.box = <PyObject *> self
+        self.lane.owner = <PyObject *> None
 
     def __dealloc__(self):
         cdef uint64_t at
+        if self.lane == NULL:
+            return
         for at in range(self.confirmed_to, self.written_to):
-            release(self.ring[at & (self.capacity - 1)])
+            release(self.lane.ring[at & (self.capacity - 1)])
         for at in range(self.written_to, self.staged_to):
-            leave_parcel(self.ring[at & (self.capacity - 1)])
-        for at in range(self.waiting_from, self.tail):
-            leave_parcel(self.ring[at & (self.capacity - 1)])
-        free(self.ring)
+            leave_parcel(self.lane.ring[at & (self.capacity - 1)])
+        for at in range(self.lane.waiting_from, self.lane.tail):
+            leave_parcel(self.lane.ring[at & (self.capacity - 1)])
+        end_lane(self.lane)
+
+    @property
+    def owner(self):
+        """Whatever stands for the client; ``fan_out`` reports it as ready."""
+        return self.owned_by
+
+    @owner.setter
+    def owner(self, owner):
+        self.lane.owner = <PyObject *> owner
+        self.owned_by = owner
 
     @property
     def close_code(self):
@@ -150,7 +251,7 @@ cdef class Outbox:
     @property
     def received(self):
         """Events ever offered."""
-        return self.received_count
+        return self.lane.tail + self.refused
 
     @property
     def confirmed(self):
@@ -170,11 +271,12 @@ cdef class Outbox:
     @property
     def queued_bytes(self):
         """Their bytes."""
-        return self.lane_bytes
+        return self.max_bytes - self.lane.bytes_left
 
     @property
     def max_queued(self):
         """The most events that were ever queued at once."""
+        self.note_peak()
         return self.most_queued
 
     @property
@@ -232,7 +334,7 @@ cdef class Outbox:
         cdef bytes data = plain_bytes(frame)
         if self.control_bytes > control_limit:
             self.late_count += 1
-            self.closing = TRY_AGAIN_LATER
+            self.close_lane()
             return OUTCOMES[DISCONNECT]
         self.control.append(data)
         self.control_bytes += PyBytes_GET_SIZE(data)
@@ -262,25 +364,25 @@ cdef class Outbox:
         if len(frames) < len(self.control):
             self.control_staged = len(frames)
             return frames
-        while self.waiting_from != self.tail:
-            parcel = self.ring[self.waiting_from & mask]
+        while self.lane.waiting_from != self.lane.tail:
+            parcel = self.lane.ring[self.lane.waiting_from & mask]
             if self.is_stale(parcel, now):
                 self.drop_first(TTL)
                 continue
             if not isinstance(<object> parcel.payload, bytes):
                 while self.staged_to != self.written_to:
                     self.staged_to -= 1
-                    self.waiting_from -= 1
-                    self.ring[self.waiting_from & mask] = self.ring[self.staged_to & mask]
+                    self.lane.waiting_from -= 1
+                    self.lane.ring[self.lane.waiting_from & mask] = self.lane.ring[self.staged_to & mask]
                 raise TypeError("an Event cannot be written, offer bytes")
             if frames and total + parcel.size > max_bytes:
                 break
             frames.append(<object> parcel.payload)
             total += parcel.size
             # The gap stays between what is staged and what waits.
-            self.ring[self.staged_to & mask] = parcel
+            self.lane.ring[self.staged_to & mask] = parcel
             self.staged_to += 1
-            self.waiting_from += 1
+            self.lane.waiting_from += 1
         self.control_staged = len(self.control)
         return frames
 
@@ -297,10 +399,11 @@ cdef class Outbox:
             del self.control[:self.control_staged]
             self.control_bytes -= size
             self.control_staged = 0
+        self.note_peak()
         while self.written_to != self.staged_to:
-            parcel = self.ring[self.written_to & (self.capacity - 1)]
+            parcel = self.lane.ring[self.written_to & (self.capacity - 1)]
             self.written_to += 1
-            self.lane_bytes -= parcel.size
+            self.lane.bytes_left += parcel.size
             self.last_written = parcel.sequence
             unload(parcel)
         return self.last_written
@@ -310,9 +413,9 @@ cdef class Outbox:
         cdef uint64_t before = self.confirmed_to
         while (
             self.confirmed_to != self.written_to
-            and self.ring[self.confirmed_to & (self.capacity - 1)].sequence <= sequence
+            and self.lane.ring[self.confirmed_to & (self.capacity - 1)].sequence <= sequence
         ):
-            release(self.ring[self.confirmed_to & (self.capacity - 1)])
+            release(self.lane.ring[self.confirmed_to & (self.capacity - 1)])
             self.confirmed_to += 1
         cdef uint64_t count = self.confirmed_to - before
         self.confirmed_count += count
@@ -329,14 +432,15 @@ cdef class Outbox:
         cdef Parcel *parcel
         if limit < 0:
             raise ValueError("limit must be 0 or more")
-        while self.waiting_from != self.tail and not (limit and len(taken) == limit):
-            parcel = self.ring[self.waiting_from & (self.capacity - 1)]
+        self.note_peak()
+        while self.lane.waiting_from != self.lane.tail and not (limit and len(taken) == limit):
+            parcel = self.lane.ring[self.lane.waiting_from & (self.capacity - 1)]
             if self.is_stale(parcel, now):
                 self.drop_first(TTL)
                 continue
             taken.append(<object> parcel.payload)
-            self.waiting_from += 1
-            self.lane_bytes -= parcel.size
+            self.lane.waiting_from += 1
+            self.lane.bytes_left += parcel.size
             self.confirmed_count += 1
             leave_parcel(parcel)
         self.rest()
@@ -350,14 +454,15 @@ cdef class Outbox:
         """
         cdef uint64_t count = self.staged_to - self.confirmed_to
         cdef Parcel *parcel
+        self.note_peak()
         while self.staged_to != self.written_to:
             self.staged_to -= 1
-            parcel = self.ring[self.staged_to & (self.capacity - 1)]
-            self.lane_bytes -= parcel.size
+            parcel = self.lane.ring[self.staged_to & (self.capacity - 1)]
+            self.lane.bytes_left += parcel.size
             leave_parcel(parcel)
         while self.confirmed_to != self.written_to:
             self.confirmed_to += 1
-            release(self.ring[(self.confirmed_to - 1) & (self.capacity - 1)])
+            release(self.lane.ring[(self.confirmed_to - 1) & (self.capacity - 1)])
         self.drops[UNCERTAIN] += count
         count_drops(count)
         self.late_count += len(self.control)
@@ -378,41 +483,54 @@ cdef class Outbox:
         return self.drop_waiting(_DROP_REASONS.index(reason))
 
     cdef Py_ssize_t queued_count(self) noexcept:
-        return (self.staged_to - self.written_to) + (self.tail - self.waiting_from)
+        return (self.staged_to - self.written_to) + (self.lane.tail - self.lane.waiting_from)
 
     cdef bint is_stale(self, Parcel *parcel, double now) noexcept:
         return parcel.born + self.lifetimes[parcel.event_class] <= now
 
     cdef int put(self, Parcel *parcel) except -1:
         """``offer`` for a parcel known to be good, which stays the caller's; returns the Outcome as int."""
+        cdef Lane *lane = self.lane
         cdef int outcome = QUEUED
-        cdef int64_t queued = self.queued_count()
-        self.received_count += 1
         if self.closing or parcel.size > self.max_frame:
             return self.refuse(parcel.size)
         # With nothing waiting any frame is taken, whatever is being written.
         while (
-            queued >= self.max_events or parcel.size > self.max_bytes - self.lane_bytes
-        ) and self.waiting_from != self.tail:
+            self.queued_count() >= self.max_events or parcel.size > lane.bytes_left
+        ) and lane.waiting_from != lane.tail:
             if self.overflow != 0:
                 return self.overflown()
             self.drop_first(OLDEST)
             outcome = DROPPED_OLDEST
-            queued = self.queued_count()
-        if self.tail - self.confirmed_to == self.capacity:
+        if lane.tail - self.confirmed_to == self.capacity:
             self.make_room()
-        self.ring[self.tail & (self.capacity - 1)] = parcel
+        lane.ring[lane.tail & lane.mask] = parcel
         parcel.loads += 1
         parcel.holders += 1
-        self.tail += 1
-        self.lane_bytes += parcel.size
-        if queued >= self.most_queued:
-            self.most_queued = queued + 1
+        lane.tail += 1
+        lane.bytes_left -= parcel.size
+        self.count_credits()
         return outcome
+
+    cdef void count_credits(self) noexcept:
+        """How many more offers are taken for sure, as long as their size allows it."""
+        cdef int64_t free_places = self.capacity - (self.lane.tail - self.confirmed_to)
+        cdef int64_t allowed = self.max_events - self.queued_count()
+        self.lane.credits = <int32_t> max(min(free_places, allowed, <int64_t> INT32_MAX), <int64_t> 0)
+
+    cdef void close_lane(self) noexcept:
+        """Nothing is taken any more until the link is lost; it is to be closed."""
+        self.closing = TRY_AGAIN_LATER
+        self.lane.credits = 0
+
+    cdef void note_peak(self) noexcept:
+        """To be called before anything leaves the lane."""
+        self.most_queued = max(self.most_queued, <int64_t> self.queued_count())
 
     cdef int refuse(self, Py_ssize_t size) noexcept:
         """The event is not taken, whatever the lane holds."""
         count_drops(1)
+        self.refused += 1
         if self.closing:
             self.drops[DISCONNECTED] += 1
             return DISCONNECT
@@ -422,32 +540,34 @@ cdef class Outbox:
     cdef int overflown(self) noexcept:
         """The event is not taken, for the lane is full."""
         count_drops(1)
+        self.refused += 1
         if self.overflow == 1:
             self.drops[NEWEST] += 1
             return DROPPED_NEWEST
         self.drops[DISCONNECTED] += 1
         self.drop_waiting(DISCONNECTED)
-        self.closing = TRY_AGAIN_LATER
+        self.close_lane()
         return DISCONNECT
 
     cdef void drop_first(self, int reason) noexcept:
-        cdef Parcel *parcel = self.ring[self.waiting_from & (self.capacity - 1)]
-        self.waiting_from += 1
-        self.lane_bytes -= parcel.size
+        cdef Parcel *parcel = self.lane.ring[self.lane.waiting_from & (self.capacity - 1)]
+        self.note_peak()
+        self.lane.waiting_from += 1
+        self.lane.bytes_left += parcel.size
         self.drops[reason] += 1
         count_drops(1)
         leave_parcel(parcel)
 
     cdef int64_t drop_waiting(self, int reason) noexcept:
-        cdef int64_t count = self.tail - self.waiting_from
-        while self.waiting_from != self.tail:
+        cdef int64_t count = self.lane.tail - self.lane.waiting_from
+        while self.lane.waiting_from != self.lane.tail:
             self.drop_first(reason)
         self.rest()
         return count
 
     cdef int make_room(self) except -1:
         """Room for one more entry: close the gap if it is worth it, else double the ring."""
-        cdef uint64_t gap = self.waiting_from - self.staged_to
+        cdef uint64_t gap = self.lane.waiting_from - self.staged_to
         cdef uint64_t mask = self.capacity - 1
         cdef uint64_t at, capacity
         cdef Parcel **ring
@@ -456,28 +576,30 @@ cdef class Outbox:
             at = self.staged_to
             while at != self.confirmed_to:
                 at -= 1
-                self.ring[(at + gap) & mask] = self.ring[at & mask]
+                self.lane.ring[(at + gap) & mask] = self.lane.ring[at & mask]
             self.confirmed_to += gap
             self.written_to += gap
             self.staged_to += gap
             return 0
         capacity = self.capacity * 2 if self.capacity else 16
         ring = <Parcel **> malloc(capacity * sizeof(Parcel *))
-        if ring == NULL:
-            self.received_count -= 1  # the offer has not taken place
+        if ring == NULL or capacity > <uint64_t> 1 << 31:
+            free(ring)
             raise MemoryError
-        for at in range(self.confirmed_to, self.tail):
-            ring[at & (capacity - 1)] = self.ring[at & mask]
-        free(self.ring)
-        self.ring = ring
+        for at in range(self.confirmed_to, self.lane.tail):
+            ring[at & (capacity - 1)] = self.lane.ring[at & mask]
+        free(self.lane.ring)
+        self.lane.ring = ring
         self.capacity = capacity
+        self.lane.mask = <uint32_t> (capacity - 1)
         return 0
 
     cdef void rest(self) noexcept:
         """Where nothing is in flight there is no gap; where nothing is left a large ring can go."""
         if self.staged_to == self.confirmed_to:
-            self.confirmed_to = self.written_to = self.staged_to = self.waiting_from
-            if self.waiting_from == self.tail and self.capacity > 256:
-                free(self.ring)
-                self.ring = NULL
+            self.confirmed_to = self.written_to = self.staged_to = self.lane.waiting_from
+            if self.lane.waiting_from == self.lane.tail and self.capacity > 256:
+                free(self.lane.ring)
+                self.lane.ring = NULL
+                self.lane.credits = 0
                 self.capacity = 0

@@ -128,7 +128,6 @@ cdef class Router:
     def __cinit__(self):
         self.outboxes = []
         self.rules = []
-        self.forms = bytearray()
         self.free_rows = []
         self.patterns = {}
         self.shards = {}
@@ -138,6 +137,8 @@ cdef class Router:
         self.forget_kinds()
         free(self.kind_rows)
         free(self.sets)
+        free(self.lanes)
+        free(self.forms)
         for index in range(INDEXES):
             nc_index_free(&self.indexes[index])
 
@@ -180,11 +181,11 @@ cdef class Router:
             heapq.heappop(self.free_rows)
             self.outboxes[row] = outbox
             self.rules[row] = rules
-            self.forms[row] = FORMS.index(form)
         else:
             self.outboxes.append(outbox)
             self.rules.append(rules)
-            self.forms.append(FORMS.index(form))
+        self.lanes[row] = outbox.lane
+        self.forms[row] = FORMS.index(form)
         return row
 
     def replace(
@@ -232,6 +233,7 @@ cdef class Router:
         cdef size_t number = self.row_of(row)
         heapq.heappush(self.free_rows, number)
         self.uninstall(number, self.rules[number])
+        self.lanes[number] = NULL
         self.outboxes[number] = None
         self.rules[number] = None
 
@@ -267,22 +269,33 @@ cdef class Router:
         cdef size_t word
         cdef uint64_t *sets = <uint64_t *> calloc(ROW_SETS * words, sizeof(uint64_t))
         cdef uint64_t *kind_rows = <uint64_t *> malloc((KIND_SLOTS + 1) * words * sizeof(uint64_t))
-        cdef bint good = sets != NULL and kind_rows != NULL
+        cdef Lane **lanes = <Lane **> calloc(words * 64, sizeof(Lane *))
+        cdef uint8_t *forms = <uint8_t *> calloc(words * 64, 1)
+        cdef bint good = sets != NULL and kind_rows != NULL and lanes != NULL and forms != NULL
         for which in range(INDEXES):
             good = good and nc_index_widen(&self.indexes[which], words)
         if not good:
             free(sets)
             free(kind_rows)
+            free(lanes)
+            free(forms)
             raise MemoryError
         for which in range(NO_ROW):
             for word in range(self.words):
                 sets[which * words + word] = self.rows_of(which)[word]
         memset(sets + EVERY_ROW * words, 0xFF, words * sizeof(uint64_t))
+        if self.words:
+            memcpy(lanes, self.lanes, self.words * 64 * sizeof(Lane *))
+            memcpy(forms, self.forms, self.words * 64)
         self.forget_kinds()
         free(self.kind_rows)
         free(self.sets)
+        free(self.lanes)
+        free(self.forms)
         self.sets = sets
         self.kind_rows = kind_rows
+        self.lanes = lanes
+        self.forms = forms
         self.words = words
         return 0
 
