@@ -75,6 +75,14 @@ cdef extern from "_fast.h" nogil:
     nc_version nc_best_version()
     bint nc_prove_document(const uint8_t *data, size_t size, nc_head *head, nc_version version)
 
+cdef extern from "_short.h" nogil:
+    ctypedef struct nc_short:
+        pass
+
+    void nc_short_read(nc_short *text, const uint8_t *p, size_t size, size_t limit)
+    bint nc_short_same(const nc_short *a, const nc_short *b)
+    unsigned nc_short_hash(const nc_short *text, size_t size, unsigned family)
+
 cdef extern from "_frame.h" nogil:
     size_t nc_frame_head_size(uint64_t size)
     size_t nc_frame_head(uint8_t *out, unsigned opcode, uint64_t size, unsigned mask_bit)

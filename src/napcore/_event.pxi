@@ -3,12 +3,13 @@
 # Texts that come again with every event (post types, kinds, sub types) are kept and shared.
 cdef enum:
     TEXT_SLOTS = 256
-    TEXT_SIZE = 30
+    TEXT_SIZE = 32
 
 cdef struct Text:
-    uint8_t family  # 0: the text itself; else the kind that it makes with that post type
+    nc_short token  # zeros behind it
     uint8_t size
-    uint8_t[TEXT_SIZE] token
+    uint8_t family  # 0: the text itself; else the kind that it makes with that post type
+    uint8_t post_type  # what the text is as one
     PyObject *value  # owned; NULL: the slot is free
 
 cdef Text[TEXT_SLOTS] texts
@@ -17,19 +18,9 @@ memset(texts, 0, sizeof(texts))
 cdef enum:
     MESSAGE, MESSAGE_SENT, NOTICE, REQUEST, META_EVENT, OTHER_POST_TYPE
 
+cdef tuple POST_TYPES = ("message", "message_sent", "notice", "request", "meta_event")
 cdef int[6] CLASSES = [0, 0, 1, 2, 3, 3]  # EventClass by post type
 cdef int[5] SECOND_KEYS = [0, 0, 1, 2, 3]  # which of the *_type slots
-
-
-cdef inline Text *text_slot(const uint8_t *token, size_t size, unsigned family) noexcept nogil:
-    cdef uint64_t first = 0, last = 0
-    if size >= 8:
-        memcpy(&first, token, 8)
-        memcpy(&last, token + size - 8, 8)
-    else:
-        memcpy(&first, token, size)
-    first = (first ^ (last << 1) ^ (size << 56) ^ family) * <uint64_t> 0x9E3779B97F4A7C15
-    return &texts[first >> 56]
 
 
 cdef str decode_text(const uint8_t *token, size_t size):
@@ -42,30 +33,47 @@ cdef str decode_text(const uint8_t *token, size_t size):
     return PyUnicode_DecodeUTF8(start, size, b"surrogatepass")
 
 
-cdef str shared_text(const uint8_t *token, size_t size, unsigned family, str post_type):
-    """The text, after the post type and a dot if it is the second part of a kind."""
-    cdef Text *slot = text_slot(token, size, family)
-    cdef str value
-    if size <= TEXT_SIZE and slot.value != NULL:
-        if slot.size == size and slot.family == family and memcmp(slot.token, token, size) == 0:
-            return <str> slot.value
-    value = decode_text(token, size)
-    if post_type is not None:
-        value = f"{post_type}.{value}"
-    if size <= TEXT_SIZE:
-        Py_INCREF(value)
-        Py_XDECREF(slot.value)
-        slot.value = <PyObject *> value
-        slot.family = family
-        slot.size = size
-        memcpy(slot.token, token, size)
-    return value
+cdef Text *keep_text(Text *slot, const nc_short *token, size_t size, unsigned family, str value) except NULL:
+    """Let the slot have this text."""
+    Py_INCREF(value)
+    Py_XDECREF(slot.value)
+    slot.token = token[0]
+    slot.size = size
+    slot.family = family
+    slot.post_type = POST_TYPES.index(value) if value in POST_TYPES else OTHER_POST_TYPE
+    slot.value = <PyObject *> value
+    return slot
 
 
-cdef inline str read_string(const uint8_t *data, nc_span span):
-    if span.start == 0 or data[span.start] != c'"':
+cdef inline Text *shared_text(
+    const uint8_t *data, Py_ssize_t limit, nc_span span, unsigned family, str post_type
+) except? NULL:
+    """The slot with the text of a proved string, or with the kind that it makes; NULL if it is too long to be kept."""
+    cdef size_t size = span.end - span.start - 2
+    cdef nc_short token
+    cdef Text *slot
+    if size > TEXT_SIZE:
+        return NULL
+    nc_short_read(&token, data + span.start + 1, size, limit - span.start - 1)
+    slot = &texts[nc_short_hash(&token, size, family)]
+    if slot.value != NULL and slot.size == size and slot.family == family and nc_short_same(&slot.token, &token):
+        return slot
+    cdef str value = decode_text(data + span.start + 1, size)
+    return keep_text(slot, &token, size, family, value if post_type is None else f"{post_type}.{value}")
+
+
+cdef inline bint is_string(const uint8_t *data, nc_span span) noexcept:
+    return span.start != 0 and data[span.start] == c'"'
+
+
+cdef inline str read_string(const uint8_t *data, Py_ssize_t limit, nc_span span):
+    cdef Text *text
+    if not is_string(data, span):
         return None
-    return shared_text(data + span.start + 1, span.end - span.start - 2, 0, None)
+    text = shared_text(data, limit, span, 0, None)
+    if text != NULL:
+        return <str> text.value
+    return decode_text(data + span.start + 1, span.end - span.start - 2)
 
 
 cdef inline int64_t read_identifier(const uint8_t *data, nc_span span) noexcept nogil:
@@ -109,47 +117,46 @@ cdef inline const uint8_t *scan(bytes raw, nc_head *head) except NULL:
     return data
 
 
-cdef inline int post_type_of(str post_type) noexcept:
-    if post_type == "message":
-        return MESSAGE
-    if post_type == "notice":
-        return NOTICE
-    if post_type == "meta_event":
-        return META_EVENT
-    if post_type == "message_sent":
-        return MESSAGE_SENT
-    if post_type == "request":
-        return REQUEST
-    return OTHER_POST_TYPE
+cdef str other_kind(str post_type, const uint8_t *data, Py_ssize_t size):
+    """The kind of an event whose post type is none of the known ones."""
+    cdef bytes name = f"{post_type}_type".encode("utf-8", "surrogatepass")
+    cdef nc_key key
+    key.text = <const uint8_t *> PyBytes_AS_STRING(name)
+    key.size = PyBytes_GET_SIZE(name)
+    cdef nc_span second = nc_find_member(data, size, &key)
+    if not is_string(data, second):
+        return post_type
+    return f"{post_type}.{decode_text(data + second.start + 1, second.end - second.start - 2)}"
 
 
 cdef Event make_event(bytes raw, const uint8_t *data, nc_head *head):
     cdef Event event = Event.__new__(Event)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(raw)
     cdef int family = OTHER_POST_TYPE
-    cdef bytes name
-    cdef nc_key key
+    cdef Text *text
     cdef nc_span second
     event.raw = raw
-    event.post_type = read_string(data, head.member[NC_POST_TYPE])
-    if event.post_type is not None:
-        family = post_type_of(event.post_type)
-        if family != OTHER_POST_TYPE:
+    if is_string(data, head.member[NC_POST_TYPE]):
+        text = shared_text(data, size, head.member[NC_POST_TYPE], 0, None)
+        if text == NULL:
+            event.post_type = read_string(data, size, head.member[NC_POST_TYPE])
+        else:
+            event.post_type = <str> text.value
+            family = text.post_type
+        if family == OTHER_POST_TYPE:
+            event.kind = other_kind(event.post_type, data, size)
+        else:
             second = head.member[NC_MESSAGE_TYPE + SECOND_KEYS[family]]
-        else:
-            name = f"{event.post_type}_type".encode("utf-8", "surrogatepass")
-            key.text = <const uint8_t *> PyBytes_AS_STRING(name)
-            key.size = PyBytes_GET_SIZE(name)
-            second = nc_find_member(data, PyBytes_GET_SIZE(raw), &key)
-        if second.start == 0 or data[second.start] != c'"':
-            event.kind = event.post_type
-        elif family != OTHER_POST_TYPE:
-            event.kind = shared_text(
-                data + second.start + 1, second.end - second.start - 2, family + 1, event.post_type
-            )
-        else:
-            event.kind = f"{event.post_type}.{decode_text(data + second.start + 1, second.end - second.start - 2)}"
+            if not is_string(data, second):
+                event.kind = event.post_type
+            else:
+                text = shared_text(data, size, second, family + 1, event.post_type)
+                if text == NULL:
+                    event.kind = f"{event.post_type}.{read_string(data, size, second)}"
+                else:
+                    event.kind = <str> text.value
     event.event_class = CLASSES[family]
-    event.sub_type = read_string(data, head.member[NC_SUB_TYPE])
+    event.sub_type = read_string(data, size, head.member[NC_SUB_TYPE])
     event.account = read_identifier(data, head.member[NC_SELF_ID])
     event.group = read_identifier(data, head.member[NC_GROUP_ID])
     event.user = read_identifier(data, head.member[NC_USER_ID])
@@ -162,8 +169,8 @@ cdef Response make_response(bytes raw, const uint8_t *data, nc_head *head):
     cdef Response response = Response.__new__(Response)
     cdef nc_span retcode = head.member[NC_RETCODE]
     response.raw = raw
-    response.status = read_string(data, head.member[NC_STATUS])
-    response.stream = read_string(data, head.member[NC_STREAM])
+    response.status = read_string(data, PyBytes_GET_SIZE(raw), head.member[NC_STATUS])
+    response.stream = read_string(data, PyBytes_GET_SIZE(raw), head.member[NC_STREAM])
     response.has_retcode = retcode.start and nc_parse_integer(
         data + retcode.start, data + retcode.end, &response.code
     )
@@ -212,7 +219,7 @@ def peek_request(data, /):
     cdef bytes raw = as_bytes(data)
     cdef nc_head head
     cdef const uint8_t *start = scan(raw, &head)
-    cdef str action = read_string(start, head.member[NC_ACTION])
+    cdef str action = read_string(start, PyBytes_GET_SIZE(raw), head.member[NC_ACTION])
     cdef Request request
     if action is None:
         raise BadEvent("not a request", 0)
@@ -226,11 +233,13 @@ def peek_request(data, /):
         request.group = read_identifier(start, head.member[NC_GROUP_ID])
         request.user = read_identifier(start, head.member[NC_USER_ID])
         request.account = read_identifier(start, head.member[NC_SELF_ID])
-        request.message_type = read_string(start, head.member[NC_MESSAGE_TYPE])
+        request.message_type = read_string(start, PyBytes_GET_SIZE(raw), head.member[NC_MESSAGE_TYPE])
     return request
 
 
+# What an Event holds comes from JSON and cannot refer back to it, so the garbage collector need not know it.
 @cython.final
+@cython.no_gc
 @cython.freelist(64)
 cdef class Event:
     """One OneBot event: its bytes and its head, the fields that routing needs; immutable.

@@ -367,10 +367,22 @@ static inline int nc_eight_digits(const uint8_t *p, uint64_t *value)
 /* Whether the proved text, escapes undone, is `-?[0-9]+` within int64; *value is it then. */
 static inline int nc_parse_integer(const uint8_t *p, const uint8_t *end, int64_t *value)
 {
+    const uint8_t *const start = p;
     int negative, digits = 0;
     uint64_t total = 0, limit;
     uint8_t character[4];
 
+    /* Nearly all: up to eighteen plain digits, which cannot overflow. */
+    if (NC_LIKELY(end - p <= 18 && p < end)) {
+        if (end - p >= 8 && nc_eight_digits(p, &total)) p += 8;
+        while (p < end && nc_is_digit(*p)) total = total * 10 + (uint64_t)(*p++ - '0');
+        if (NC_LIKELY(p == end)) {
+            *value = (int64_t)total;
+            return 1;
+        }
+        p = start;
+        total = 0;
+    }
     if (p == end) return 0;
     character[0] = *p;
     if (*p == '\\') (void)nc_decode_escape(&p, end, character);
@@ -379,11 +391,6 @@ static inline int nc_parse_integer(const uint8_t *p, const uint8_t *end, int64_t
     if (!negative) {
         if (!nc_is_digit(character[0])) return 0;
         total = (uint64_t)(character[0] - '0');
-        digits = 1;
-    }
-    if (end - p >= 8 && nc_eight_digits(p, &limit)) {
-        total = total * 100000000 + limit;
-        p += 8;
         digits = 1;
     }
     while (p < end) {

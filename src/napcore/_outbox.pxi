@@ -108,6 +108,9 @@ cdef enum:
     LANES_AT_ONCE = 64
     CACHE_LINE = 64
 
+cdef enum:
+    LARGEST_KEPT = 256  # places that the ring of an empty lane may have
+
 cdef Lane *free_lanes = NULL
 cdef Lane *ended_lanes = NULL
 
@@ -598,8 +601,9 @@ cdef class Outbox:
         """Where nothing is in flight there is no gap; where nothing is left a large ring can go."""
         if self.staged_to == self.confirmed_to:
             self.confirmed_to = self.written_to = self.staged_to = self.lane.waiting_from
-            if self.lane.waiting_from == self.lane.tail and self.capacity > 256:
+            if self.lane.waiting_from == self.lane.tail and self.capacity > LARGEST_KEPT:
                 free(self.lane.ring)
                 self.lane.ring = NULL
-                self.lane.credits = 0
                 self.capacity = 0
+        if not self.closing:
+            self.count_credits()

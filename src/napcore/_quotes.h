@@ -27,8 +27,7 @@ typedef struct {
     size_t size;
     size_t at;      /* of the next block */
     size_t escaped; /* what lies before is text or part of an escape */
-    unsigned count;
-    int odd;   /* whether the next quote closes a string */
+    unsigned count; /* an even number of quotes has been taken off the list */
     int open;  /* whether the last block had anything but ASCII */
     int wrong; /* whether a string is no string */
     int has_escapes;
@@ -41,7 +40,7 @@ static inline void nc_start_quotes(nc_quotes *list, const uint8_t *data, size_t 
     list->size = size;
     list->at = list->escaped = 0;
     list->count = 0;
-    list->odd = list->open = list->wrong = list->has_escapes = 0;
+    list->open = list->wrong = list->has_escapes = 0;
 }
 
 /* Number of the lowest of the bits, one of which is set. */
@@ -115,24 +114,26 @@ static inline uint64_t nc_between(uint64_t bits)
     return bits ^ bits << 32;
 }
 
-/* What is rare in a block: escapes and control characters. Returns its quotes. */
-static NC_NOINLINE uint64_t nc_rare_block(nc_quotes *list, uint64_t quotes, uint64_t backslashes, uint64_t controls)
+/* What is rare in a block: escapes and control characters. Returns its quotes; `inside` tells
+ * whether a string goes on where it begins. */
+static NC_NOINLINE uint64_t nc_rare_block(
+    nc_quotes *list, uint64_t quotes, uint64_t backslashes, uint64_t controls, unsigned inside)
 {
     quotes = nc_drop_escaped(list, quotes, backslashes);
-    if (controls & (nc_between(quotes) ^ (list->odd ? ~UINT64_C(0) : 0))) list->wrong = 1;
+    if (controls & (nc_between(quotes) ^ (inside ? ~UINT64_C(0) : 0))) list->wrong = 1;
     return quotes;
 }
 
-/* A copy of what is left of the document, with spaces behind it and what precedes it before. */
-static inline const uint8_t *nc_pad_block(const nc_quotes *list, uint8_t space[NC_BLOCK + 3])
+/* A copy of the first block, or of the last of a short document, with zeros before and spaces behind it. */
+static inline const uint8_t *nc_pad_block(const nc_quotes *list, size_t at, uint8_t space[NC_BLOCK + 3])
 {
-    const size_t left = list->size - list->at;
-    const size_t before = list->at < 3 ? list->at : 3;
+    const size_t left = list->size - at;
+    const size_t before = at < 3 ? at : 3;
 
     memset(space, 0, 3);
-    memcpy(space + 3 - before, list->data + list->at - before, before);
+    memcpy(space + 3 - before, list->data + at - before, before);
     memset(space + 3, ' ', NC_BLOCK);
-    memcpy(space + 3, list->data + list->at, left < NC_BLOCK ? left : NC_BLOCK);
+    memcpy(space + 3, list->data + at, left < NC_BLOCK ? left : NC_BLOCK);
     return space + 3;
 }
 
@@ -147,47 +148,60 @@ static inline uint64_t nc_bits_sse2(const __m128i found[4])
 static NC_NOINLINE void nc_list_sse2(nc_quotes *list)
 {
     const __m128i quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\'), control = _mm_set1_epi8(0x1F);
+    const uint8_t *const data = list->data;
+    const size_t size = list->size;
     __m128i wrong = _mm_setzero_si128();
     uint32_t *out = list->quotes + list->count, *const full = list->quotes + NC_LISTED;
     uint8_t space[NC_BLOCK + 3];
+    size_t at = list->at, escaped = list->escaped;
     unsigned part;
+    int open = list->open;
 
-    for (; list->at < list->size && out <= full; list->at += NC_BLOCK) {
-        const uint8_t *p = list->data + list->at;
-        __m128i text[4], quotes[4], rare[4], high;
+    for (; at < size && out <= full; at += NC_BLOCK) {
+        const uint8_t *p = data + at;
+        __m128i text[4], quotes[4], rare[4], any;
         uint64_t bits;
-        int open;
+        unsigned skip = 0;
+        int was_open = open;
 
-        if (list->size - list->at < NC_BLOCK) p = nc_pad_block(list, space);
+        if (!NC_LIKELY(size - at >= NC_BLOCK)) {
+            if (size < NC_BLOCK + 3) {
+                p = nc_pad_block(list, at, space);
+            } else { /* the last full block once more, without what has been seen */
+                p = data + size - NC_BLOCK;
+                skip = (unsigned)(NC_BLOCK - (size - at));
+            }
+        }
         for (part = 0; part < 4; part++) {
             text[part] = _mm_loadu_si128((const __m128i *)(const void *)(p + 16 * part));
             quotes[part] = _mm_cmpeq_epi8(text[part], quote);
             rare[part] = _mm_or_si128(
                 _mm_cmpeq_epi8(text[part], backslash), _mm_cmpeq_epi8(_mm_min_epu8(text[part], control), text[part]));
         }
-        high = _mm_or_si128(_mm_or_si128(text[0], text[1]), _mm_or_si128(text[2], text[3]));
-        open = _mm_movemask_epi8(high) != 0;
-        if (open | list->open) {
-            if (list->at == 0) p = nc_pad_block(list, space); /* for the bytes before it */
+        any = _mm_or_si128(_mm_or_si128(text[0], text[1]), _mm_or_si128(text[2], text[3]));
+        open = _mm_movemask_epi8(any);
+        if (open | was_open) {
+            if (at == 0) p = nc_pad_block(list, at, space); /* for the bytes before it */
             for (part = 0; part < 4; part++) wrong = _mm_or_si128(wrong, nc_utf8_wrong_sse2(p + 16 * part));
-            list->open = open;
         }
-        bits = nc_bits_sse2(quotes);
-        high = _mm_or_si128(_mm_or_si128(rare[0], rare[1]), _mm_or_si128(rare[2], rare[3]));
-        if (!NC_LIKELY(_mm_movemask_epi8(high) == 0 && list->escaped <= list->at)) {
+        bits = nc_bits_sse2(quotes) >> skip;
+        any = _mm_or_si128(_mm_or_si128(rare[0], rare[1]), _mm_or_si128(rare[2], rare[3]));
+        if (!NC_LIKELY(_mm_movemask_epi8(any) == 0 && escaped <= at)) {
             __m128i slashes[4], controls[4];
 
             for (part = 0; part < 4; part++) {
                 slashes[part] = _mm_cmpeq_epi8(text[part], backslash);
                 controls[part] = _mm_cmpeq_epi8(_mm_min_epu8(text[part], control), text[part]);
             }
-            bits = nc_rare_block(list, bits, nc_bits_sse2(slashes), nc_bits_sse2(controls));
+            list->at = at;
+            bits = nc_rare_block(
+                list, bits, nc_bits_sse2(slashes) >> skip, nc_bits_sse2(controls) >> skip, (unsigned)(out - list->quotes) & 1);
+            escaped = list->escaped;
         }
-        for (; bits; bits &= bits - 1) {
-            *out++ = (uint32_t)list->at + nc_first_bit64(bits);
-            list->odd ^= 1;
-        }
+        for (; bits; bits &= bits - 1) *out++ = (uint32_t)at + nc_first_bit64(bits);
     }
+    list->at = at;
+    list->open = open;
     list->count = (unsigned)(out - list->quotes);
     if (_mm_movemask_epi8(_mm_cmpeq_epi8(wrong, _mm_setzero_si128())) != 0xFFFF) list->wrong = 1;
 }
@@ -206,51 +220,66 @@ __attribute__((target("avx2,bmi,popcnt"))) static NC_NOINLINE void nc_list_avx2(
 {
     const __m256i quote = _mm256_set1_epi8('"'), backslash = _mm256_set1_epi8('\\');
     const __m256i control = _mm256_set1_epi8(0x1F);
+    const uint8_t *const data = list->data;
+    const size_t size = list->size;
     __m256i wrong = _mm256_setzero_si256();
     uint32_t *out = list->quotes + list->count, *const full = list->quotes + NC_LISTED;
     uint8_t space[NC_BLOCK + 3];
+    size_t at = list->at, escaped = list->escaped;
+    int open = list->open;
 
-    for (; list->at < list->size && out <= full; list->at += NC_BLOCK) {
-        const uint8_t *p = list->data + list->at;
+    for (; at < size && out <= full; at += NC_BLOCK) {
+        const uint8_t *p = data + at;
         __m256i low, high, rare_low, rare_high;
         uint64_t bits;
-        unsigned count, done;
-        int open;
+        unsigned count, done, skip = 0;
+        int was_open = open;
 
-        if (list->size - list->at < NC_BLOCK) p = nc_pad_block(list, space);
+        if (!NC_LIKELY(size - at >= NC_BLOCK)) {
+            if (size < NC_BLOCK + 3) {
+                p = nc_pad_block(list, at, space);
+            } else { /* the last full block once more, without what has been seen */
+                p = data + size - NC_BLOCK;
+                skip = (unsigned)(NC_BLOCK - (size - at));
+            }
+        }
         low = _mm256_loadu_si256((const __m256i *)(const void *)p);
         high = _mm256_loadu_si256((const __m256i *)(const void *)(p + 32));
-        open = _mm256_movemask_epi8(_mm256_or_si256(low, high)) != 0;
-        if (open | list->open) {
-            if (list->at == 0) p = nc_pad_block(list, space); /* for the bytes before it */
+        open = _mm256_movemask_epi8(_mm256_or_si256(low, high));
+        if (open | was_open) {
+            if (at == 0) p = nc_pad_block(list, at, space); /* for the bytes before it */
             wrong = _mm256_or_si256(wrong, _mm256_or_si256(nc_utf8_wrong_avx2(p), nc_utf8_wrong_avx2(p + 32)));
-            list->open = open;
         }
-        bits = nc_bits_avx2(_mm256_cmpeq_epi8(low, quote), _mm256_cmpeq_epi8(high, quote));
+        bits = nc_bits_avx2(_mm256_cmpeq_epi8(low, quote), _mm256_cmpeq_epi8(high, quote)) >> skip;
         rare_low = _mm256_or_si256(
             _mm256_cmpeq_epi8(low, backslash), _mm256_cmpeq_epi8(_mm256_min_epu8(low, control), low));
         rare_high = _mm256_or_si256(
             _mm256_cmpeq_epi8(high, backslash), _mm256_cmpeq_epi8(_mm256_min_epu8(high, control), high));
         rare_low = _mm256_or_si256(rare_low, rare_high);
-        if (!NC_LIKELY(_mm256_testz_si256(rare_low, rare_low) && list->escaped <= list->at)) {
+        if (!NC_LIKELY(_mm256_testz_si256(rare_low, rare_low) && escaped <= at)) {
+            list->at = at;
             bits = nc_rare_block(
-                list, bits, nc_bits_avx2(_mm256_cmpeq_epi8(low, backslash), _mm256_cmpeq_epi8(high, backslash)),
+                list, bits,
+                nc_bits_avx2(_mm256_cmpeq_epi8(low, backslash), _mm256_cmpeq_epi8(high, backslash)) >> skip,
                 nc_bits_avx2(_mm256_cmpeq_epi8(_mm256_min_epu8(low, control), low),
-                             _mm256_cmpeq_epi8(_mm256_min_epu8(high, control), high)));
+                             _mm256_cmpeq_epi8(_mm256_min_epu8(high, control), high)) >> skip,
+                (unsigned)(out - list->quotes) & 1);
+            escaped = list->escaped;
         }
         count = (unsigned)__builtin_popcountll(bits);
         /* Eight at a time, whether there are as many or not: a loop that ends anywhere costs more. */
         for (done = 0; done < count; done += 8) {
-            unsigned at;
+            unsigned step;
 
-            for (at = 0; at < 8; at++) {
-                out[done + at] = (uint32_t)list->at + (uint32_t)_tzcnt_u64(bits);
+            for (step = 0; step < 8; step++) {
+                out[done + step] = (uint32_t)at + (uint32_t)_tzcnt_u64(bits);
                 bits &= bits - 1;
             }
         }
         out += count;
-        list->odd ^= (int)(count & 1);
     }
+    list->at = at;
+    list->open = open;
     list->count = (unsigned)(out - list->quotes);
     if (!_mm256_testz_si256(wrong, wrong)) list->wrong = 1;
 }
