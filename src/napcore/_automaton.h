@@ -6,14 +6,16 @@
  * length, and a text after it makes the links of those few nodes anew that it comes past. A text
  * takes time in proportion to its length, whatever the words.
  *
- * The links serve depths of NC_GRAM and more. From anything shallower the search goes back to the
- * filter of the trie, which is faster and sees at least as much: at most NC_GRAM - 1 characters
+ * The links serve depths of NC_DEEP and more. From anything shallower the search goes back to the
+ * filter of the trie, which is faster and sees at least as much: at most NC_DEEP - 1 characters
  * are looked at again.
  */
 #ifndef NAPCORE_AUTOMATON_H
 #define NAPCORE_AUTOMATON_H
 
 #include "_trie.h"
+
+enum { NC_DEEP = 8 };
 
 typedef struct {
     uint32_t suffix;  /* the node of the longest proper suffix; 0: the root */
@@ -81,7 +83,7 @@ static inline void nc_link_node(nc_automaton *automaton, uint32_t at)
         last = next;
         for (next = 0; from && next == 0;) {
             from = links[from].suffix;
-            next = nc_child_of(trie, nc_edge_name(trie, from), character);
+            next = nc_child_of(trie, from, character);
         }
         links[last].suffix = next;
         if (trie->nodes[next].posting) word = next;
@@ -124,12 +126,12 @@ static inline void nc_tell_words(nc_automaton *automaton, uint32_t at, nc_found_
     }
 }
 
-/* Follow a way of NC_GRAM characters that begins at `start`, with the links; returns where to search on. */
+/* Follow a way of NC_DEEP characters that begins at `start`, with the links; returns where to search on. */
 NC_INLINE size_t nc_follow(
     nc_automaton *automaton, uint32_t at, nc_text text, int width, size_t start, nc_found_word found, void *context)
 {
     const nc_trie *const trie = &automaton->trie;
-    size_t place = start + NC_GRAM;
+    size_t place = start + NC_DEEP;
     uint32_t above, next;
 
     for (above = at; above; above = trie->nodes[above].parent) nc_tell_words(automaton, above, found, context);
@@ -141,7 +143,7 @@ NC_INLINE size_t nc_follow(
         }
         if (place == text.size) return place;
         at = automaton->links[at].suffix;
-        if (trie->nodes[at].depth < NC_GRAM) return place - trie->nodes[at].depth;
+        if (trie->nodes[at].depth < NC_DEEP) return place - trie->nodes[at].depth;
     }
 }
 
@@ -150,21 +152,25 @@ NC_INLINE size_t nc_search_from(
     nc_automaton *automaton, nc_text text, int width, size_t start, nc_found_word found, void *context)
 {
     const nc_trie *const trie = &automaton->trie;
-    uint32_t name = NC_FIRST | nc_character(text.data, start, width), at;
+    const uint32_t first = nc_character(text.data, start, width);
+    const size_t deep = text.size - start < NC_DEEP ? text.size : start + NC_DEEP;
+    uint32_t name = NC_FIRST | first, hash = nc_way_hash(0, first), at;
     size_t place;
 
     /* A word that is found here brings the words at its own end with it. */
-    if (trie->single && (at = nc_child_of(trie, 0, name & ~NC_FIRST)) != 0 && trie->nodes[at].posting) {
-        nc_tell_words(automaton, at, found, context);
+    if (trie->single && (at = nc_child_and_end(trie, hash, 0, first)) & NC_ENDS) {
+        nc_tell_words(automaton, at & ~NC_ENDS, found, context);
     }
-    for (place = start + 1; place < text.size; place++) {
-        name = at = nc_child_of(trie, name, nc_character(text.data, place, width));
-        if (at == 0) break;
-        if (trie->nodes[at].depth == NC_GRAM) {
-            return nc_follow(automaton, at, text, width, start, found, context);
-        }
-        if (trie->nodes[at].posting) nc_tell_words(automaton, at, found, context);
+    for (place = start + 1; place < deep; place++) {
+        const uint32_t character = nc_character(text.data, place, width);
+
+        hash = nc_way_hash(hash, character);
+        at = nc_child_and_end(trie, hash, name, character);
+        if (at == 0) return start + 1;
+        name = at & ~NC_ENDS;
+        if (at & NC_ENDS) nc_tell_words(automaton, name, found, context);
     }
+    if (place - start == NC_DEEP) return nc_follow(automaton, name, text, width, start, found, context);
     return start + 1;
 }
 
@@ -173,22 +179,33 @@ NC_INLINE void nc_search_width(
 {
     const nc_trie *const trie = &automaton->trie;
     const uint32_t *const filter = trie->filter;
-    const unsigned shift = 64 - trie->filter_bits;
-    const uint32_t single = trie->single != 0;
-    size_t at = 0;
+    const uint32_t mask = trie->filter_mask;
+    const int single = trie->single != 0;
+    size_t at = 0, next;
+    uint64_t one, second, third, fourth;
 
     while (at + NC_GRAM <= text.size) {
-        const uint64_t one = nc_gram_hash(0, nc_character(text.data, at, width), 0);
-        const uint64_t two = nc_gram_hash(one, nc_character(text.data, at + 1, width), 1);
-        const uint64_t three = nc_gram_hash(two, nc_character(text.data, at + 2, width), 2);
-        const uint64_t four = nc_gram_hash(three, nc_character(text.data, at + 3, width), 3);
+        one = nc_mix(nc_character(text.data, at, width));
+        second = nc_mix(nc_character(text.data, at + 1, width));
+        third = nc_mix(nc_character(text.data, at + 2, width));
+        for (next = at + NC_GRAM - 1; next < text.size; next++) {
+            const uint64_t two = nc_gram_hash(one, second, 1);
+            const uint64_t three = nc_gram_hash(two, third, 2);
+            uint64_t four;
 
-        if (nc_filter_has(filter, shift, two) | nc_filter_has(filter, shift, three) | nc_filter_has(filter, shift, four)
-                | (single && nc_filter_has(filter, shift, one))) {
-            at = nc_search_from(automaton, text, width, at, found, context);
-        } else {
-            at++;
+            fourth = nc_mix(nc_character(text.data, next, width));
+            four = nc_gram_hash(three, fourth, 3);
+            if (nc_filter_has(filter, mask, two) | nc_filter_has(filter, mask, three)
+                    | nc_filter_has(filter, mask, four) | (single && nc_filter_has(filter, mask, one))) {
+                break;
+            }
+            one = second;
+            second = third;
+            third = fourth;
         }
+        at = next - (NC_GRAM - 1);
+        if (next == text.size) break;
+        at = nc_search_from(automaton, text, width, at, found, context);
     }
     while (at < text.size) {
         if (nc_may_start(trie, text.data, at, text.size - at, width, 0)) {

@@ -253,24 +253,22 @@ static inline void nc_text_walk(
 {
     const size_t left = backwards ? start + 1 : text.size - start;
     size_t place;
-    uint32_t name, at;
+    uint32_t name = 0, hash = 0, at = 0;
 
     if (!nc_may_start(trie, text.data, start, left, text.width, backwards)) return;
-    name = NC_FIRST | nc_character(text.data, start, text.width);
-    for (place = 1;; place++) {
-        const size_t next = backwards ? start - place : start + place;
+    for (place = 0; place < left; place++) {
+        const uint32_t character = nc_character(text.data, backwards ? start - place : start + place, text.width);
 
-        /* Nothing of one character: the first two are looked up together. */
-        if (place > 1 || trie->single) {
-            at = place > 1 ? name : nc_child_of(trie, 0, name & ~NC_FIRST);
-            if (at && trie->nodes[at].posting) {
-                nc_text_found_end(
-                    index, trie->nodes[at].posting, place == text.size ? kinds : kinds & ~NC_FULL, text, next);
+        hash = nc_way_hash(hash, character);
+        if (place || trie->single) {
+            at = nc_child_and_end(trie, hash, name, character);
+            if (at & NC_ENDS) {
+                nc_text_found_end(index, trie->nodes[at & ~NC_ENDS].posting,
+                    place + 1 == text.size ? kinds : kinds & ~NC_FULL, text, start + place + 1);
             }
+            if (place && at == 0) return;
         }
-        if (place == left) return;
-        name = nc_child_of(trie, name, nc_character(text.data, next, text.width));
-        if (name == 0) return;
+        name = place ? at & ~NC_ENDS : NC_FIRST | character;
     }
 }
 

@@ -3,7 +3,6 @@ from typing import final
 
 @final
 class TextIndex:
-    def __init__(self) -> None: ...
     def __len__(self) -> int: ...
     def add(
         self,

@@ -107,15 +107,16 @@ cdef uint32_t[256] same  # the page of characters that fold to themselves
 cdef int learn_page(size_t number) except -1:
     """Ask ``str.casefold`` what becomes of the characters of one page."""
     global expansions_made
-    cdef list folded = [chr(number * NC_FOLD_PAGE + at).casefold() for at in range(NC_FOLD_PAGE)]
+    cdef list characters = [chr(code) for code in range(number * NC_FOLD_PAGE, (number + 1) * NC_FOLD_PAGE)]
+    cdef list folded = [character.casefold() for character in characters]
     cdef nc_expansion *expansions
     cdef uint32_t *page
-    cdef size_t at, character, place
+    cdef size_t at, place
     cdef str text
-    if folded == [chr(number * NC_FOLD_PAGE + at) for at in range(NC_FOLD_PAGE)]:
+    if folded == characters:
         folding.page[number] = same
         return 0
-    many = sum([len(text) != 1 for text in folded])
+    many = sum([len(character) != 1 for character in folded])
     expansions = <nc_expansion *> realloc(folding.expansions, (expansions_made + many + 1) * sizeof(nc_expansion))
     if expansions == NULL:
         raise MemoryError
@@ -123,7 +124,7 @@ cdef int learn_page(size_t number) except -1:
     page = <uint32_t *> calloc(NC_FOLD_PAGE, sizeof(uint32_t))
     if page == NULL:
         raise MemoryError
-    for at in range(NC_FOLD_PAGE):
+    for at in range(<size_t> NC_FOLD_PAGE):
         text = folded[at]
         if len(text) == 1:
             page[at] = (ord(text) - (number * NC_FOLD_PAGE + at)) & ~NC_FOLD_MANY
@@ -177,8 +178,8 @@ cdef class TextIndex:
     match too. So a row matches whenever NoneBot2 could take one of its commands.
 
     ``ignore_case`` compares what ``str.casefold`` makes of the text with what it makes of the row's
-    patterns; the text may get longer by it: "\N{LATIN SMALL LETTER SHARP S}" has the prefix "S". Rows with and without it are in one
-    index.
+    patterns. The text may get longer by it: "Straße" has the suffix "SSE", and "ß" the prefix "s".
+    Rows with and without it live in one index.
 
     A pattern, of commands start symbol and name together, is never empty: it would match everything.
     """
@@ -188,9 +189,6 @@ cdef class TextIndex:
 
     def __cinit__(self):
         self.free_rows = []
-
-    def __init__(self):
-        pass
 
     def __dealloc__(self):
         nc_text_free(&self.index)

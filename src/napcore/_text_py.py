@@ -67,8 +67,8 @@ class TextIndex:
     match too. So a row matches whenever NoneBot2 could take one of its commands.
 
     ``ignore_case`` compares what ``str.casefold`` makes of the text with what it makes of the row's
-    patterns; the text may get longer by it: "\N{LATIN SMALL LETTER SHARP S}" has the prefix "S". Rows with and without it are in one
-    index.
+    patterns. The text may get longer by it: "Straße" has the suffix "SSE", and "ß" the prefix "s".
+    Rows with and without it live in one index.
 
     A pattern, of commands start symbol and name together, is never empty: it would match everything.
     """

@@ -26,18 +26,20 @@
 
 enum {
     NC_GRAM = 4,            /* how many characters the filter looks at */
-    NC_BITS_PER_GRAM = 32,  /* after growing; half of that before */
-    NC_FEWEST_BITS = 10,    /* logarithms of the filter's size */
-    NC_MOST_BITS = 23
+    NC_BITS_PER_GRAM = 128, /* after growing; half of that before */
+    NC_FEWEST_BITS = 1 << 12,
+    NC_MOST_BITS = 1 << 23
 };
 
 #define NC_MOST_NODES UINT32_C(0x40000000)
 #define NC_FIRST UINT32_C(0x80000000) /* with a character: stands for the node of depth 1 */
+#define NC_ENDS UINT32_C(0x80000000)  /* with the child of an edge: a pattern ends there */
 #define NC_FREE UINT32_MAX            /* the depth of a node that is free */
 
 typedef struct {
     uint32_t parent; /* of a free node: the next free one */
     uint32_t character;
+    uint32_t hash; /* of the way here */
     uint32_t depth;
     uint32_t children;
     uint32_t posting; /* of who owns the patterns that end here; 0: none ends here */
@@ -46,7 +48,7 @@ typedef struct {
 typedef struct {
     uint32_t parent;
     uint32_t character;
-    uint32_t child; /* 0: the edge is free */
+    uint32_t child; /* perhaps with NC_ENDS; 0: the edge is free */
 } nc_edge;
 
 /* Text as Python keeps it: `width` bytes per code point. */
@@ -65,7 +67,7 @@ typedef struct {
     size_t used;     /* nodes in use, the root left out */
     size_t capacity; /* edges; a power of two, or 0 */
     uint32_t free_node;
-    unsigned filter_bits;     /* its size is two to the power of this */
+    uint32_t filter_mask; /* one less than its bits, a power of two */
     size_t grams;             /* that are in the filter and in the trie */
     size_t stale;             /* that are in the filter alone, at most */
     size_t single;            /* patterns of one character */
@@ -81,21 +83,22 @@ NC_INLINE uint32_t nc_character(const void *data, size_t at, int width)
 
 /* ---- the filter ---- */
 
-/* Multilinear hashing: a sum of products, of which the highest bits count. */
-NC_INLINE uint64_t nc_gram_hash(uint64_t before, uint32_t character, unsigned place)
+NC_INLINE uint64_t nc_mix(uint32_t character)
 {
-    return before
-        + character * (place == 0 ? UINT64_C(0x9E3779B97F4A7C15)
-            : place == 1 ? UINT64_C(0xC2B2AE3D27D4EB4F)
-            : place == 2 ? UINT64_C(0xD6E8FEB86659FD93)
-            : UINT64_C(0xA0761D6478BD642F));
+    return character * UINT64_C(0x9E3779B97F4A7C15);
 }
 
-NC_INLINE uint32_t nc_filter_has(const uint32_t *filter, unsigned shift, uint64_t hash)
+/* The hash of a gram that is one character longer; `mixed` is that character's. */
+NC_INLINE uint64_t nc_gram_hash(uint64_t before, uint64_t mixed, unsigned place)
 {
-    const uint64_t bit = hash >> shift;
+    return before + (place == 0 ? mixed : mixed << 16 * place | mixed >> (64 - 16 * place));
+}
 
-    return filter[bit / 32] >> bit % 32 & 1;
+NC_INLINE int nc_filter_has(const uint32_t *filter, uint32_t mask, uint64_t hash)
+{
+    const uint32_t bit = (uint32_t)(hash >> 32) & mask;
+
+    return (filter[bit / 32] & UINT32_C(1) << bit % 32) != 0;
 }
 
 /* Whether the way to this node is a gram: how a pattern starts, as far as the filter looks. */
@@ -108,29 +111,29 @@ static inline void nc_filter_mark(nc_trie *trie, uint32_t at)
 {
     uint32_t way[NC_GRAM] = {0};
     uint64_t hash = 0;
+    uint32_t bit;
     unsigned place;
     const unsigned depth = trie->nodes[at].depth;
 
     for (; at; at = trie->nodes[at].parent) way[trie->nodes[at].depth - 1] = trie->nodes[at].character;
-    for (place = 0; place < depth; place++) hash = nc_gram_hash(hash, way[place], place);
-    hash >>= 64 - trie->filter_bits;
-    trie->filter[hash / 32] |= UINT32_C(1) << hash % 32;
+    for (place = 0; place < depth; place++) hash = nc_gram_hash(hash, nc_mix(way[place]), place);
+    bit = (uint32_t)(hash >> 32) & trie->filter_mask;
+    trie->filter[bit / 32] |= UINT32_C(1) << bit % 32;
 }
 
 /* Make the filter anew, with room for twice as many as there are. Without memory a filter that is
  * there stays as it is, only fuller. */
 static inline int nc_filter_renew(nc_trie *trie)
 {
-    unsigned bits = NC_FEWEST_BITS;
-    uint32_t *filter;
+    uint32_t bits = NC_FEWEST_BITS, *filter;
     size_t at;
 
-    while (bits < NC_MOST_BITS && (size_t)1 << bits < trie->grams * NC_BITS_PER_GRAM) bits++;
-    filter = calloc(((size_t)1 << bits) / 32, sizeof *filter);
+    while (bits < NC_MOST_BITS && bits < trie->grams * NC_BITS_PER_GRAM) bits *= 2;
+    filter = calloc(bits / 32, sizeof *filter);
     if (filter == NULL) return trie->filter != NULL;
     free(trie->filter);
     trie->filter = filter;
-    trie->filter_bits = bits;
+    trie->filter_mask = bits - 1;
     trie->stale = 0;
     for (at = 1; at < trie->made; at++) {
         if (trie->nodes[at].depth <= NC_GRAM && nc_is_gram(&trie->nodes[at])) nc_filter_mark(trie, (uint32_t)at);
@@ -143,8 +146,8 @@ static inline int nc_gram_add(nc_trie *trie, uint32_t at)
 {
     trie->grams++;
     if (trie->nodes[at].depth == 1) trie->single++;
-    if (trie->filter == NULL || (trie->filter_bits < NC_MOST_BITS
-            && (trie->grams + trie->stale) * (NC_BITS_PER_GRAM / 2) > (size_t)1 << trie->filter_bits)) {
+    if (trie->filter == NULL || (trie->filter_mask < NC_MOST_BITS - 1
+            && (trie->grams + trie->stale) * (NC_BITS_PER_GRAM / 2) > trie->filter_mask)) {
         if (nc_filter_renew(trie)) return nc_filter_mark(trie, at), 1;
         trie->grams--;
         if (trie->nodes[at].depth == 1) trie->single--;
@@ -171,16 +174,18 @@ NC_INLINE uint32_t nc_edge_name(const nc_trie *trie, uint32_t at)
     return trie->nodes[at].depth == 1 ? NC_FIRST | trie->nodes[at].character : at;
 }
 
-NC_INLINE size_t nc_edge_home(size_t capacity, uint32_t parent, uint32_t character)
+/* The hash of a way that is one character longer. It is of the way, not of the node, so that the
+ * look-ups along a text need not wait for one another. */
+NC_INLINE uint32_t nc_way_hash(uint32_t before, uint32_t character)
 {
-    return (size_t)((parent * UINT64_C(0x9E3779B97F4A7C15) + character * UINT64_C(0xC2B2AE3D27D4EB4F)) >> 32)
-        & (capacity - 1);
+    return (uint32_t)((before + (uint64_t)character) * UINT64_C(0xD6E8FEB86659FD93) >> 32);
 }
 
-/* The place of the edge in the table, or the free one where it belongs. */
-NC_INLINE size_t nc_edge_probe(const nc_edge *edges, size_t capacity, uint32_t parent, uint32_t character)
+/* The place in the table of the edge to a way with this hash, or the free one where it belongs. */
+NC_INLINE size_t nc_edge_probe(
+    const nc_edge *edges, size_t capacity, uint32_t hash, uint32_t parent, uint32_t character)
 {
-    size_t at = nc_edge_home(capacity, parent, character);
+    size_t at = hash & (capacity - 1);
 
     while (edges[at].child && (edges[at].parent != parent || edges[at].character != character)) {
         at = (at + 1) & (capacity - 1);
@@ -188,10 +193,26 @@ NC_INLINE size_t nc_edge_probe(const nc_edge *edges, size_t capacity, uint32_t p
     return at;
 }
 
-/* The child of the node that is called so; 0: there is none. The trie is not empty. */
-NC_INLINE uint32_t nc_child_of(const nc_trie *trie, uint32_t parent, uint32_t character)
+/* The child of what is called so, with NC_ENDS if a pattern ends there; 0: there is none. The hash
+ * is that of the way to the child. The trie is not empty. */
+NC_INLINE uint32_t nc_child_and_end(const nc_trie *trie, uint32_t hash, uint32_t parent, uint32_t character)
 {
-    return trie->edges[nc_edge_probe(trie->edges, trie->capacity, parent, character)].child;
+    return trie->edges[nc_edge_probe(trie->edges, trie->capacity, hash, parent, character)].child;
+}
+
+static inline uint32_t nc_child_of(const nc_trie *trie, uint32_t at, uint32_t character)
+{
+    const uint32_t hash = nc_way_hash(trie->nodes[at].hash, character);
+
+    return nc_child_and_end(trie, hash, nc_edge_name(trie, at), character) & ~NC_ENDS;
+}
+
+static inline nc_edge *nc_trie_edge_to(const nc_trie *trie, uint32_t at)
+{
+    const nc_node *const node = &trie->nodes[at];
+    const uint32_t parent = nc_edge_name(trie, node->parent);
+
+    return &trie->edges[nc_edge_probe(trie->edges, trie->capacity, node->hash, parent, node->character)];
 }
 
 static inline int nc_trie_grow_edges(nc_trie *trie, size_t capacity)
@@ -203,7 +224,11 @@ static inline int nc_trie_grow_edges(nc_trie *trie, size_t capacity)
     for (at = 0; at < trie->capacity; at++) {
         const nc_edge edge = trie->edges[at];
 
-        if (edge.child) edges[nc_edge_probe(edges, capacity, edge.parent, edge.character)] = edge;
+        if (edge.child) {
+            const uint32_t hash = trie->nodes[edge.child & ~NC_ENDS].hash;
+
+            edges[nc_edge_probe(edges, capacity, hash, edge.parent, edge.character)] = edge;
+        }
     }
     free(trie->edges);
     trie->edges = edges;
@@ -247,11 +272,12 @@ static inline uint32_t nc_trie_grow(nc_trie *trie, uint32_t parent, uint32_t cha
     node = &trie->nodes[at];
     node->parent = parent;
     node->character = character;
+    node->hash = nc_way_hash(trie->nodes[parent].hash, character);
     node->depth = trie->nodes[parent].depth + 1;
     node->children = 0;
     node->posting = 0;
     trie->nodes[parent].children++;
-    edge = nc_edge_probe(trie->edges, trie->capacity, nc_edge_name(trie, parent), character);
+    edge = nc_edge_probe(trie->edges, trie->capacity, node->hash, nc_edge_name(trie, parent), character);
     trie->edges[edge].parent = nc_edge_name(trie, parent);
     trie->edges[edge].character = character;
     trie->edges[edge].child = at;
@@ -263,12 +289,11 @@ static inline void nc_trie_cut(nc_trie *trie, uint32_t at)
 {
     nc_node *const node = &trie->nodes[at];
     const size_t mask = trie->capacity - 1;
-    size_t gap = nc_edge_probe(trie->edges, trie->capacity, nc_edge_name(trie, node->parent), node->character);
-    size_t next;
+    size_t gap = (size_t)(nc_trie_edge_to(trie, at) - trie->edges), next;
 
     /* Close the gap, so that what was pushed behind it is still found. */
     for (next = (gap + 1) & mask; trie->edges[next].child; next = (next + 1) & mask) {
-        const size_t home = nc_edge_home(trie->capacity, trie->edges[next].parent, trie->edges[next].character);
+        const size_t home = trie->nodes[trie->edges[next].child & ~NC_ENDS].hash & mask;
 
         if (((next - home) & mask) >= ((next - gap) & mask)) {
             trie->edges[gap] = trie->edges[next];
@@ -316,7 +341,7 @@ static inline uint32_t nc_trie_reach(nc_trie *trie, const uint32_t *pattern, siz
     for (place = 0; place < size; place++) {
         const uint32_t character = pattern[backwards ? size - 1 - place : place];
 
-        next = trie->capacity ? nc_child_of(trie, nc_edge_name(trie, at), character) : 0;
+        next = trie->capacity ? nc_child_of(trie, at, character) : 0;
         if (next == 0) {
             if (trie->made == 0 && !nc_trie_grow_nodes(trie)) return 0;
             next = nc_trie_grow(trie, at, character);
@@ -343,12 +368,14 @@ static inline int nc_trie_own(nc_trie *trie, uint32_t at, uint32_t posting)
 
     node->posting = posting;
     if ((before != 0) == (posting != 0)) return 1;
+    nc_trie_edge_to(trie, at)->child = posting ? at | NC_ENDS : at;
     trie->version++;
     if (node->depth >= NC_GRAM) return 1;
     if (posting == 0) {
         nc_gram_remove(trie, node->depth);
     } else if (!nc_gram_add(trie, at)) {
         node->posting = 0;
+        nc_trie_edge_to(trie, at)->child = at;
         return 0;
     }
     return 1;
@@ -366,16 +393,15 @@ static inline void nc_trie_free(nc_trie *trie)
  * characters from there on. The trie is not empty. */
 NC_INLINE int nc_may_start(const nc_trie *trie, const void *data, size_t at, size_t left, int width, int backwards)
 {
-    const unsigned shift = 64 - trie->filter_bits;
     uint64_t hash = 0;
     unsigned place;
-    uint32_t found = 0;
+    int found = 0;
 
     for (place = 0; place < NC_GRAM && place < left; place++) {
-        hash = nc_gram_hash(hash, nc_character(data, backwards ? at - place : at + place, width), place);
-        found |= nc_filter_has(trie->filter, shift, hash);
+        hash = nc_gram_hash(hash, nc_mix(nc_character(data, backwards ? at - place : at + place, width)), place);
+        found |= nc_filter_has(trie->filter, trie->filter_mask, hash);
     }
-    return (int)found;
+    return found;
 }
 
 #endif
