@@ -258,7 +258,7 @@ cdef class TextIndex:
         cdef object patterns = patterns_of(
             commands, command_start, command_whitespace, prefix, suffix, fullmatch, keywords, ignore_case
         )
-        # Whoever made the patterns may have taken the row away meanwhile.
+        # Whoever made the patterns may have taken it away.
         self.install(self.row_of(row), patterns)
 
     def remove(self, row):

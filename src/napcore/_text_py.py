@@ -132,9 +132,12 @@ class TextIndex:
         """
         if row not in self._rows:
             raise KeyError(row)
-        self._rows[row] = patterns_of(
+        patterns = patterns_of(
             commands, command_start, command_whitespace, prefix, suffix, fullmatch, keywords, ignore_case
         )
+        if row not in self._rows:  # whoever made the patterns has taken it away
+            raise KeyError(row)
+        self._rows[row] = patterns
 
     def remove(self, row: int) -> None:
         """Forget ``row``; its number may be given out again.
