@@ -182,26 +182,27 @@ NC_INLINE void nc_search_width(
     const uint32_t mask = trie->filter_mask;
     const int single = trie->single != 0;
     size_t at = 0, next;
-    uint64_t one, second, third, fourth;
+    uint64_t one, second, third, fourth, fifth;
 
     while (at + NC_GRAM <= text.size) {
         one = nc_mix(nc_character(text.data, at, width));
         second = nc_mix(nc_character(text.data, at + 1, width));
         third = nc_mix(nc_character(text.data, at + 2, width));
+        fourth = nc_mix(nc_character(text.data, at + 3, width));
         for (next = at + NC_GRAM - 1; next < text.size; next++) {
             const uint64_t two = nc_gram_hash(one, second, 1);
             const uint64_t three = nc_gram_hash(two, third, 2);
-            uint64_t four;
+            const uint64_t four = nc_gram_hash(three, fourth, 3);
 
-            fourth = nc_mix(nc_character(text.data, next, width));
-            four = nc_gram_hash(three, fourth, 3);
-            if (nc_filter_has(filter, mask, two) | nc_filter_has(filter, mask, three)
-                    | nc_filter_has(filter, mask, four) | (single && nc_filter_has(filter, mask, one))) {
+            fifth = nc_mix(nc_character(text.data, next, width));
+            if (nc_filter_has(filter, mask, two) | nc_filter_has(filter, mask, three) | nc_filter_has(filter, mask, four)
+                    | nc_filter_has(filter, mask, nc_gram_hash(four, fifth, 4)) | (single && nc_filter_has(filter, mask, one))) {
                 break;
             }
             one = second;
             second = third;
             third = fourth;
+            fourth = fifth;
         }
         at = next - (NC_GRAM - 1);
         if (next == text.size) break;

@@ -5,10 +5,11 @@
  * probing, at most half full. What starts at a node of depth 1 is found by that node's character,
  * so that the first two characters of a text cost one look-up together.
  *
- * The filter has one bit, by hash, for every way a pattern may start: its first four characters
- * or, of a shorter one, all of it. A position that fails is left without touching the trie,
- * however many patterns there are. Bits of patterns that have gone stay until the filter is made
- * anew, which costs a failing position its shortcut and nothing else.
+ * The filter knows, by hash, every way a pattern may start: its first five characters or, of a
+ * shorter one, all of it. A place that it lets not pass is left without touching the trie, however
+ * many patterns there are. It is a Bloom filter in words of 32 bits: a way has four bits of one
+ * word, so that 10,000 patterns need 32 KB and one look-up in a hundred errs. Ways of patterns
+ * that have gone stay in it until it is made anew, which costs a little time and nothing else.
  */
 #ifndef NAPCORE_TRIE_H
 #define NAPCORE_TRIE_H
@@ -25,10 +26,10 @@
 #endif
 
 enum {
-    NC_GRAM = 4,            /* how many characters the filter looks at */
-    NC_BITS_PER_GRAM = 128, /* after growing; half of that before */
-    NC_FEWEST_BITS = 1 << 12,
-    NC_MOST_BITS = 1 << 23
+    NC_GRAM = 5, /* how many characters the filter looks at */
+    NC_FEWEST_WORDS = 1 << 6,
+    NC_MOST_WORDS = 1 << 20,
+    NC_BIT_CHOICES = 256
 };
 
 #define NC_MOST_NODES UINT32_C(0x40000000)
@@ -61,13 +62,13 @@ typedef struct {
 typedef struct {
     nc_node *nodes;
     nc_edge *edges;
-    uint32_t *filter;
+    uint32_t *filter; /* bits are 0 where there is something */
     size_t room;     /* nodes there is memory for */
     size_t made;     /* nodes that are or were in use, the root among them */
     size_t used;     /* nodes in use, the root left out */
     size_t capacity; /* edges; a power of two, or 0 */
     uint32_t free_node;
-    uint32_t filter_mask; /* one less than its bits, a power of two */
+    uint32_t filter_mask; /* one less than its words, a power of two */
     size_t grams;             /* that are in the filter and in the trie */
     size_t stale;             /* that are in the filter alone, at most */
     size_t single;            /* patterns of one character */
@@ -91,14 +92,32 @@ NC_INLINE uint64_t nc_mix(uint32_t character)
 /* The hash of a gram that is one character longer; `mixed` is that character's. */
 NC_INLINE uint64_t nc_gram_hash(uint64_t before, uint64_t mixed, unsigned place)
 {
-    return before + (place == 0 ? mixed : mixed << 16 * place | mixed >> (64 - 16 * place));
+    return before + (place == 0 ? mixed : mixed << 13 * place | mixed >> (64 - 13 * place));
+}
+
+/* Four of 32 bits, in as many ways as fit into the cache beside everything else. */
+static uint32_t nc_filter_bits[NC_BIT_CHOICES];
+
+static inline void nc_filter_choose_bits(void)
+{
+    uint32_t chance = 1;
+    size_t at;
+    int count;
+
+    for (at = 0; at < NC_BIT_CHOICES; at++) {
+        for (count = 0; count < 4;) {
+            const uint32_t bit = UINT32_C(1) << ((chance = chance * 1664525 + 1013904223) >> 27);
+
+            if (nc_filter_bits[at] & bit) continue;
+            nc_filter_bits[at] |= bit;
+            count++;
+        }
+    }
 }
 
 NC_INLINE int nc_filter_has(const uint32_t *filter, uint32_t mask, uint64_t hash)
 {
-    const uint32_t bit = (uint32_t)(hash >> 32) & mask;
-
-    return (filter[bit / 32] & UINT32_C(1) << bit % 32) != 0;
+    return (filter[(uint32_t)(hash >> 32) & mask] & nc_filter_bits[hash >> 56]) == 0;
 }
 
 /* Whether the way to this node is a gram: how a pattern starts, as far as the filter looks. */
@@ -111,29 +130,29 @@ static inline void nc_filter_mark(nc_trie *trie, uint32_t at)
 {
     uint32_t way[NC_GRAM] = {0};
     uint64_t hash = 0;
-    uint32_t bit;
     unsigned place;
     const unsigned depth = trie->nodes[at].depth;
 
     for (; at; at = trie->nodes[at].parent) way[trie->nodes[at].depth - 1] = trie->nodes[at].character;
     for (place = 0; place < depth; place++) hash = nc_gram_hash(hash, nc_mix(way[place]), place);
-    bit = (uint32_t)(hash >> 32) & trie->filter_mask;
-    trie->filter[bit / 32] |= UINT32_C(1) << bit % 32;
+    trie->filter[(uint32_t)(hash >> 32) & trie->filter_mask] &= ~nc_filter_bits[hash >> 56];
 }
 
-/* Make the filter anew, with room for twice as many as there are. Without memory a filter that is
+/* Make the filter anew, with two words for three grams or more. Without memory a filter that is
  * there stays as it is, only fuller. */
 static inline int nc_filter_renew(nc_trie *trie)
 {
-    uint32_t bits = NC_FEWEST_BITS, *filter;
+    uint32_t words = NC_FEWEST_WORDS, *filter;
     size_t at;
 
-    while (bits < NC_MOST_BITS && bits < trie->grams * NC_BITS_PER_GRAM) bits *= 2;
-    filter = calloc(bits / 32, sizeof *filter);
+    while (words < NC_MOST_WORDS && words < trie->grams * 2 / 3) words *= 2;
+    filter = malloc(words * sizeof *filter);
     if (filter == NULL) return trie->filter != NULL;
+    memset(filter, 0xFF, words * sizeof *filter);
+    if (nc_filter_bits[0] == 0) nc_filter_choose_bits();
     free(trie->filter);
     trie->filter = filter;
-    trie->filter_mask = bits - 1;
+    trie->filter_mask = words - 1;
     trie->stale = 0;
     for (at = 1; at < trie->made; at++) {
         if (trie->nodes[at].depth <= NC_GRAM && nc_is_gram(&trie->nodes[at])) nc_filter_mark(trie, (uint32_t)at);
@@ -146,8 +165,8 @@ static inline int nc_gram_add(nc_trie *trie, uint32_t at)
 {
     trie->grams++;
     if (trie->nodes[at].depth == 1) trie->single++;
-    if (trie->filter == NULL || (trie->filter_mask < NC_MOST_BITS - 1
-            && (trie->grams + trie->stale) * (NC_BITS_PER_GRAM / 2) > trie->filter_mask)) {
+    if (trie->filter == NULL || (trie->filter_mask < NC_MOST_WORDS - 1
+            && (trie->grams + trie->stale) * 2 / 3 > trie->filter_mask + 1)) {
         if (nc_filter_renew(trie)) return nc_filter_mark(trie, at), 1;
         trie->grams--;
         if (trie->nodes[at].depth == 1) trie->single--;
