@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from bench import chart, encode, instructions, memory, path, peek, peers, route
+from bench import chart, encode, instructions, memory, path, peek, peers, route, texts
 from bench.report import Results, Table, as_json, flatness, plain_table, section_text
 from bench.rounds import Failed, Timing, interleave
 from bench.workload import SUBJECT, Row, Verdict, Workload, measured
@@ -26,9 +26,10 @@ SECTIONS: dict[str, Callable[[int], Iterator[Workload]]] = {
     "route": route.workloads,
     "encode": encode.workloads,
     "path": path.workloads,
+    "text index": texts.workloads,
 }
-EXTRAS = ("peek without SIMD", "memory")
-PACKAGES = ("napcore", "orjson", "msgspec", "pysimdjson", "websockets")
+EXTRAS = ("peek without SIMD", "memory", "text index, changes")
+PACKAGES = ("napcore", "orjson", "msgspec", "pyahocorasick", "pysimdjson", "websockets")
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ def run(options: Options, say: Say) -> Results:
             section(results, workloads(options.seed), options, say)
         without_simd(results, options, say)
         memory_table(results, options, say)
+        if wanted(options, EXTRAS[2]):
+            add_table(results, texts.changes(options.seed), say)
     results.skipped += peers.missing
     for line in (*results.skipped, *results.failures):
         say(line)
@@ -170,6 +173,7 @@ def memory_table(results: Results, options: Options, say: Say) -> None:
         return
     if memory.available():
         add_table(results, memory.table(), say)
+        add_table(results, memory.texts_table(), say)
     else:
         results.skipped.append("skipped: memory: the C library has no mallinfo2")
 

@@ -1,4 +1,4 @@
-"""What a filter costs in memory, counted by glibc's allocator in a child process of its own.
+"""What a filter and a pattern cost in memory, counted by glibc's allocator in a child process of its own.
 
 ``PYTHONMALLOC=malloc`` sends Python's objects there too, so that C structs and Python sets are
 measured by one ruler. The outbox, which is one for all, is not counted; neither are the ids
@@ -15,13 +15,16 @@ from collections.abc import Callable
 from random import Random
 
 from bench.corpus import FIRST_GROUP, UNIVERSE
-from bench.peers import index_of
+from bench.peers import index_of, pyahocorasick
 from bench.report import Table
+from bench.texts import Mix, patterns
 from napcore import dispatch
 
 FILTERS = 1_000
 PER_FILTER = (1, 20, 200)
 DESIGNS = ("napcore", "set per filter", "dict index")
+PATTERNS = 10_000
+PATTERN_KINDS = ("commands", "prefix", "suffix", "fullmatch", "keywords")
 
 
 class _Mallinfo(ctypes.Structure):
@@ -73,16 +76,44 @@ def measure(design: str, per_filter: int) -> float:
     return (used() - before) / FILTERS
 
 
+def measure_patterns(design: str, script: str) -> float:
+    """Bytes per pattern, its row and all; to be called in a fresh process."""
+    used = _counter()
+    assert used is not None, "glibc 2.33 or later is needed"
+    words = [text for _, text in patterns(Random(1), PATTERNS, Mix(("keywords",), script))]
+    before = used()
+    if design == "pyahocorasick keywords":
+        keep: object = pyahocorasick(words)
+        assert keep, "pyahocorasick is not installed"
+    else:
+        keep = index = dispatch.TextIndex()
+        for word in words:
+            index.add(**{design: [word]})  # type: ignore[arg-type]
+    return (used() - before) / PATTERNS
+
+
+def texts_table() -> Table:
+    """All kinds of patterns, of both scripts."""
+    designs = [*PATTERN_KINDS, *(["pyahocorasick keywords"] if pyahocorasick(["a"]) else [])]
+    scripts = ("Chinese", "ASCII")
+    lines = [
+        [design, *(f"{_in_child('measure_patterns', design, script):,.0f}" for script in scripts)] for design in designs
+    ]
+    return Table(
+        f"memory: bytes per pattern ({PATTERNS} rows of one)", ("kind", "Chinese, 2 to 5", "ASCII, 4 to 9"), lines
+    )
+
+
 def table() -> Table:
     """All designs and sizes."""
-    lines = [[design, *(f"{_in_child(design, size):,.0f}" for size in PER_FILTER)] for design in DESIGNS]
+    lines = [[design, *(f"{_in_child('measure', design, size):,.0f}" for size in PER_FILTER)] for design in DESIGNS]
     return Table(
         f"memory: bytes per filter ({FILTERS} filters)", ("design", *(f"{size} groups" for size in PER_FILTER)), lines
     )
 
 
-def _in_child(design: str, per_filter: int) -> float:
-    code = f"from bench.memory import measure; import sys; sys.stdout.write(str(measure({design!r}, {per_filter})))"
+def _in_child(function: str, design: str, size: int | str) -> float:
+    code = f"from bench.memory import {function}; import sys; sys.stdout.write(str({function}({design!r}, {size!r})))"
     environment = {
         **os.environ,
         "PYTHONMALLOC": "malloc",

@@ -53,6 +53,22 @@ def readers() -> dict[str, Reader]:
     return found
 
 
+def pyahocorasick(words: Sequence[str]) -> Callable[[str], list[int]] | None:
+    """Which of the words a text has, by their places in the list; None without the package."""
+    if (module := _optional("ahocorasick", "pyahocorasick")) is None:
+        return None
+    automaton = module.Automaton()
+    for place, word in enumerate(words):
+        automaton.add_word(word, place)
+    automaton.make_automaton()
+    search = automaton.iter
+
+    def match(text: str) -> list[int]:
+        return sorted({place for _, place in search(text)})
+
+    return match
+
+
 def _optional(module: str, package: str) -> Any:
     try:
         return importlib.import_module(module)

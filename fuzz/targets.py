@@ -52,8 +52,10 @@ class Target:
 TARGETS: Final = (
     Target("scan", "scan.c", "documents", 4096),
     Target("index", "index.c", "programs", 600),
+    Target("text", "text.c", "programs", 600),
     Target("peek", "peek.py", "documents", 1024),
     Target("outbox", "outbox.py", "programs", 300),
+    Target("texts", "texts.py", "programs", 400),
 )
 
 
@@ -87,7 +89,7 @@ def build_program(target: Target, build: Path, headers: Path) -> list[str]:
 
 
 def build_module(build: Path, headers: Path) -> None:
-    """Build a copy of the package whose compiled core feeds a fuzzer."""
+    """Build a copy of the package whose extensions feed a fuzzer."""
     for name in ("atheris", "Cython", "orjson"):
         if importlib.util.find_spec(name) is None:
             wheels = " (it has wheels for CPython 3.11 to 3.13 only)" if name == "atheris" else ""
@@ -95,19 +97,23 @@ def build_module(build: Path, headers: Path) -> None:
     package = build / "module" / "napcore"
     shutil.rmtree(package, ignore_errors=True)
     shutil.copytree(SOURCE, package, ignore=shutil.ignore_patterns("*.so", "*.pyd", "__pycache__"))
-    cythonize = [sys.executable, "-m", "cython", "-3", "-X", "autotestdict=False", str(SOURCE / "_dispatch.pyx")]
-    done = subprocess.run([*cythonize, "-o", str(build / "_dispatch.c")], capture_output=True, text=True, cwd=ROOT)
+    for source in sorted(SOURCE.glob("_*.pyx")):
+        build_extension(source, build, package, headers)
+
+
+def build_extension(source: Path, build: Path, package: Path, headers: Path) -> None:
+    """Build one extension of that copy."""
+    made = build / f"{source.stem}.c"
+    cythonize = [sys.executable, "-m", "cython", "-3", "-X", "autotestdict=False", str(source), "-o", str(made)]
+    done = subprocess.run(cythonize, capture_output=True, text=True, cwd=ROOT)
     if done.returncode:
-        raise Missing(f"Cython cannot translate _dispatch.pyx:\n{done.stdout}{done.stderr}")
-    module = package / f"_dispatch{sysconfig.get_config_var('EXT_SUFFIX')}"
+        raise Missing(f"Cython cannot translate {source.name}:\n{done.stdout}{done.stderr}")
+    module = package / f"{source.stem}{sysconfig.get_config_var('EXT_SUFFIX')}"
     # What Cython generates adds 0 to a null pointer.
     ubsan = ["-fno-sanitize-recover=undefined", "-fno-sanitize=pointer-overflow"]
     checks = [f"-fsanitize=fuzzer-no-link,{SANITIZERS}", *ubsan]
     includes: list[str | Path] = ["-I", sysconfig.get_paths()["include"], "-I", headers]
-    compile_with_clang(
-        ["-shared", "-fPIC", "-fwrapv", "-g1", "-O2", *checks, *includes, build / "_dispatch.c", "-o", module],
-        "_dispatch.c",
-    )
+    compile_with_clang(["-shared", "-fPIC", "-fwrapv", "-g1", "-O2", *checks, *includes, made, "-o", module], made.name)
 
 
 def environment_of(target: Target, build: Path) -> dict[str, str]:

@@ -22,6 +22,7 @@ __all__ = (
     "Request",
     "Response",
     "Router",
+    "TextIndex",
     "fan_out",
     "frame",
     "masked_frame",
@@ -33,13 +34,18 @@ __all__ = (
 
 if TYPE_CHECKING:
     from napcore import _dispatch as _core
+    from napcore import _text
 elif os.environ.get("NAPCORE_PURE") == "1":
     from napcore import _dispatch_py as _core
+    from napcore import _text_py as _text
 else:
     try:
         import napcore._dispatch as _core
     except ModuleNotFoundError:
         from napcore import _dispatch_py as _core
+        from napcore import _text_py as _text
+    else:
+        import napcore._text as _text
 
 COMPILED: Final = _core.__name__ == "napcore._dispatch"
 """Whether the compiled core is in use."""
@@ -54,6 +60,7 @@ Report = _core.Report
 Request = _core.Request
 Response = _core.Response
 Router = _core.Router
+TextIndex = _text.TextIndex
 fan_out = _core.fan_out
 frame = _core.frame
 masked_frame = _core.masked_frame

@@ -50,6 +50,7 @@ class Load:
 
     def __init__(self, core: Any) -> None:
         self.core = core
+        self.texts = importlib.import_module(core.__name__.replace("_dispatch", "_text")).TextIndex()
         self.frames = frames()
         self.router = core.Router()
         self.outboxes = [
@@ -99,6 +100,23 @@ class Load:
             if events:
                 self.outcomes += len(self.router.match(events[0]))
             self.router.remove(row)
+        self.use_texts(number)
+
+    def use_texts(self, number: int) -> None:
+        """Rows with patterns of every kind come, change and go; some texts are longer than usual."""
+        words = [f"{number % 97} {TEXT[:length]}" for length in (1, 3, 40)]
+        kinds = dict.fromkeys(("commands", "prefix", "suffix", "fullmatch", "keywords"), words)
+        row = self.texts.add(**kinds, command_whitespace=" \u3000", ignore_case=number % 2 == 0)
+        for text in (words[2], f"  /{words[0]} x", TEXT * (number % 4)):
+            self.outcomes += len(self.texts.match(text))
+        self.texts.replace(row, **kinds, command_start=["", "!"])
+        self.outcomes += len(self.texts.match(f"{TEXT}{words[1]}"))
+        if number % 16:
+            self.texts.remove(row)
+        elif row > 8:
+            for old in range(1, 9):
+                self.texts.remove(old)
+            self.texts.remove(row)
 
     def use(self, form: str, outbox: Any, turn: int, now: float) -> None:
         """One way to empty an outbox; one that is left alone overflows."""

@@ -58,6 +58,18 @@ def values() -> None:
     policy.hold = 1.0  # type: ignore[misc]
 
 
+def texts() -> None:
+    index = napcore.TextIndex()
+    row = index.add(commands=["help"], command_start={"", "/"}, command_whitespace=True, keywords=("a",))
+    assert_type(row, int)
+    index.replace(row, prefix=frozenset({"a"}), command_whitespace=" ", ignore_case=True)
+    assert_type(index.match("/help"), list[int])
+    assert_type(len(index), int)
+
+    index.add(keywords=[b"a"])  # type: ignore[list-item]
+    index.match(b"a")  # type: ignore[arg-type]
+
+
 async def relay() -> None:
     async with napcore.Relay(call_timeout=60.0) as relay:
         assert_type(relay, napcore.Relay)
