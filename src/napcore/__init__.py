@@ -19,9 +19,12 @@ from napcore.dispatch import (
     Report,
     Request,
     Response,
+    format_message,
+    parse_message,
     peek,
     peek_frame,
     peek_request,
+    plain_text,
 )
 from napcore.errors import (
     ActionFailed,
@@ -70,10 +73,13 @@ __all__ = (
     "Response",
     "Segment",
     "__version__",
+    "format_message",
     "load_config",
+    "parse_message",
     "peek",
     "peek_frame",
     "peek_request",
+    "plain_text",
     "run",
 )
 
