@@ -22,6 +22,7 @@ __all__ = (
     "Request",
     "Response",
     "Router",
+    "convert_event",
     "fan_out",
     "format_message",
     "frame",
@@ -57,6 +58,7 @@ Report = _core.Report
 Request = _core.Request
 Response = _core.Response
 Router = _core.Router
+convert_event = _core.convert_event
 fan_out = _core.fan_out
 format_message = _core.format_message
 frame = _core.frame
