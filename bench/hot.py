@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from bench import chart, encode, instructions, memory, path, peek, peers, route
+from bench import chart, encode, instructions, memory, message, path, peek, peers, route
 from bench.report import Results, Table, as_json, flatness, plain_table, section_text
 from bench.rounds import Failed, Timing, interleave
 from bench.workload import SUBJECT, Row, Verdict, Workload, measured
@@ -25,10 +25,11 @@ SECTIONS: dict[str, Callable[[int], Iterator[Workload]]] = {
     "peek": peek.workloads,
     "route": route.workloads,
     "encode": encode.workloads,
+    "message": message.workloads,
     "path": path.workloads,
 }
 EXTRAS = ("peek without SIMD", "memory")
-PACKAGES = ("napcore", "orjson", "msgspec", "pysimdjson", "websockets")
+PACKAGES = ("napcore", "orjson", "msgspec", "pysimdjson", "websockets", "nonebot-adapter-onebot", "aiocqhttp")
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def readers() -> dict[str, Reader]:
         "msgspec Struct": (decode_head, ids_of_object),
         "json.loads": (json.loads, ids_of_dict),
     }
-    if (simdjson := _optional("simdjson", "pysimdjson")) is not None:
+    if (simdjson := optional("simdjson", "pysimdjson")) is not None:
         parse = simdjson.Parser().parse
 
         def read(raw: bytes) -> tuple[Any, ...]:
@@ -53,7 +53,8 @@ def readers() -> dict[str, Reader]:
     return found
 
 
-def _optional(module: str, package: str) -> Any:
+def optional(module: str, package: str) -> Any:
+    """The module; None, with a line in ``missing``, where it is not installed."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError:
