@@ -20,9 +20,13 @@ from napcore.dispatch import (
     Request,
     Response,
     TextIndex,
+    convert_event,
+    format_message,
+    parse_message,
     peek,
     peek_frame,
     peek_request,
+    plain_text,
 )
 from napcore.errors import (
     ActionFailed,
@@ -72,10 +76,14 @@ __all__ = (
     "Segment",
     "TextIndex",
     "__version__",
+    "convert_event",
+    "format_message",
     "load_config",
+    "parse_message",
     "peek",
     "peek_frame",
     "peek_request",
+    "plain_text",
     "run",
 )
 

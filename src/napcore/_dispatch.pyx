@@ -6,6 +6,7 @@ made of; this file only says how it is done fast.
 """
 
 import heapq
+import json
 import os
 from hmac import digest
 from zlib import crc32
@@ -16,13 +17,23 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.list cimport PyList_GET_SIZE, PyList_New, PyList_SET_ITEM
 from cpython.ref cimport Py_INCREF, Py_XDECREF
-from cpython.unicode cimport PyUnicode_DecodeUTF8
+from cpython.unicode cimport (
+    PyUnicode_DATA,
+    PyUnicode_DecodeUTF8,
+    PyUnicode_Find,
+    PyUnicode_GET_LENGTH,
+    PyUnicode_KIND,
+    PyUnicode_READ,
+    PyUnicode_READ_CHAR,
+    PyUnicode_Substring,
+)
 from libc.math cimport isnan
 from libc.stdint cimport INT32_MAX, INT64_MAX, UINT32_MAX
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcpy, memset
 
 from napcore._json_py import decode
+from napcore._message_py import convert_bytes
 from napcore.errors import BadEvent
 from napcore.types import DROP_REASONS as _DROP_REASONS
 from napcore.types import EventClass, Outcome
@@ -102,6 +113,31 @@ cdef extern from "_index.h" nogil:
     unsigned nc_lowest_bit(uint64_t bits)
     void nc_apply(uint64_t *found, size_t words, nc_rule accounts, nc_rule groups, nc_rule users)
 
+cdef extern from "_message.h" nogil:
+    ctypedef enum nc_conversion_result:
+        NC_CONVERTED
+        NC_AS_RECEIVED
+        NC_ODD
+        NC_NO_MEMORY
+
+    ctypedef enum nc_message_format:
+        NC_ARRAY
+        NC_STRING
+
+    ctypedef struct nc_buffer:
+        uint8_t *data
+        size_t size
+        size_t room
+
+    ctypedef struct nc_conversion:
+        nc_buffer message
+        nc_buffer plain
+
+    bint nc_is_name(uint32_t character)
+    nc_conversion_result nc_convert(nc_conversion *made, const uint8_t *data, size_t size, nc_message_format format)
+    size_t nc_converted_size(const nc_conversion *made, size_t size)
+    void nc_write_converted(const nc_conversion *made, const uint8_t *data, size_t size, uint8_t *out)
+
 cdef extern from "Python.h":
     void Py_SET_SIZE(object varobject, Py_ssize_t size)
 
@@ -166,6 +202,7 @@ cdef tuple REASONS = (
 )
 cdef tuple OUTCOMES = tuple(Outcome)
 cdef tuple FORMS = ("event", "json", "frame", "masked", "sse")
+cdef tuple MESSAGE_FORMATS = ("array", "string")  # as in nc_message_format
 cdef tuple OVERFLOWS = ("drop_oldest", "drop_newest", "disconnect")
 
 cdef enum:
@@ -173,6 +210,10 @@ cdef enum:
 
 cdef enum:
     AS_EVENT, AS_JSON, AS_FRAME, AS_MASKED, AS_SSE, FORM_COUNT  # as in FORMS
+
+cdef enum:
+    # Of an event: the forms as received, then the forms in each of MESSAGE_FORMATS.
+    VARIANT_COUNT = 15
 
 cdef enum:
     OLDEST, NEWEST, TTL, TOO_LARGE, HOLD, BUDGET, DISCONNECTED, UNCERTAIN  # as in DROP_REASONS
@@ -183,9 +224,11 @@ cdef enum:
 assert [int(outcome) for outcome in OUTCOMES] == [QUEUED, DROPPED_OLDEST, DROPPED_NEWEST, OVERSIZE, DISCONNECT]
 assert _DROP_REASONS[OLDEST] == "oldest" and _DROP_REASONS[UNCERTAIN] == "uncertain"
 assert len(_DROP_REASONS) == DROP_REASON_COUNT
+assert VARIANT_COUNT == FORM_COUNT * (1 + len(MESSAGE_FORMATS))
 
 
 include "_event.pxi"
+include "_message.pxi"
 include "_outbox.pxi"
 
 
@@ -311,7 +354,9 @@ cdef struct Batch:
     Space space
     size_t words
     size_t touched
-    Parcel *parcels[FORM_COUNT]  # the event at hand, in each form made so far
+    Parcel *parcels[VARIANT_COUNT]  # the event at hand, in each variant made so far
+    PyObject *converted[2]  # and in each of MESSAGE_FORMATS, where asked for; owned
+    int variants  # none is made from here on
     Py_ssize_t matched, queued
 
 cdef enum:
@@ -349,7 +394,7 @@ cdef int find_rows(Batch *batch, Router router, Event event, int64_t account) ex
 
 
 cdef Py_ssize_t make_offers(Batch *batch, Router router, Event event, double now) except -1:
-    """The lanes of these rows, each with the event in its form; returns how many.
+    """The lanes of these rows, each with the event in its variant; returns how many.
 
     To make a payload may run anything: rows may be gone by then, and nothing but a copy of their
     numbers is kept over it.
@@ -360,16 +405,16 @@ cdef Py_ssize_t make_offers(Batch *batch, Router router, Event event, double now
     cdef Lane *lane
     cdef Parcel *parcel
     cdef Py_ssize_t count = 0
-    cdef int form
+    cdef int variant
     for word in range(batch.words):
         bits = batch.space.rows[word]
         while bits:
             row = word * 64 + nc_lowest_bit(bits)
             bits &= bits - 1
-            form = router.forms[row]
-            parcel = batch.parcels[form]
+            variant = router.variants[row]
+            parcel = batch.parcels[variant]
             if parcel == NULL:
-                parcel = batch.parcels[form] = pack(event, form, router.sequence, now)
+                parcel = make_variant(batch, event, variant, router.sequence, now)
             lane = router.lanes[row]
             if lane != NULL:
                 offers[count].lane = lane
@@ -445,7 +490,10 @@ cdef list owners_ready(Batch *batch):
 
 
 def fan_out(Router router not None, events, double now, int64_t account=0, Py_ssize_t invalid=0):
-    """Offer each event to every row that wants it; each wire form is made once per event and shared.
+    """Offer each event to every row that wants it; each variant is made once per event and shared.
+
+    A variant is a wire form of the event as received or in a message format; an event that cannot
+    be converted (see ``convert_event``) is offered as received.
 
     ``now`` is the monotonic time in seconds, ``account`` stands in for a missing ``self_id``,
     ``invalid`` is passed on to the report.
@@ -459,7 +507,6 @@ def fan_out(Router router not None, events, double now, int64_t account=0, Py_ss
     cdef int64_t drops_before = all_drops
     cdef Batch batch
     cdef size_t at
-    cdef int form
     for item in given:
         if not isinstance(item, Event):
             raise TypeError(f"expected events, not {type(item).__name__}")
@@ -471,13 +518,10 @@ def fan_out(Router router not None, events, double now, int64_t account=0, Py_ss
         for item in given:
             router.sequence += 1
             find_rows(&batch, router, <Event> item, account)
-            memset(batch.parcels, 0, sizeof(batch.parcels))
             try:
                 deliver(&batch, make_offers(&batch, router, <Event> item, now))
             finally:
-                for form in range(FORM_COUNT):
-                    if batch.parcels[form] != NULL:
-                        leave_parcel(batch.parcels[form])
+                leave_variants(&batch)
         report.ready = owners_ready(&batch)
     finally:
         for at in range(batch.touched):
@@ -495,6 +539,45 @@ def fan_out(Router router not None, events, double now, int64_t account=0, Py_ss
     report.dropped = all_drops - drops_before
     report.invalid = invalid
     return report
+
+
+cdef Parcel *make_variant(Batch *batch, Event event, int variant, int64_t sequence, double now) except NULL:
+    """The event in the form and message format of a variant that is not made yet."""
+    cdef int form = variant % FORM_COUNT
+    cdef int message_format = variant // FORM_COUNT - 1
+    cdef Parcel *parcel
+    cdef PyObject *shown = <PyObject *> event
+    batch.variants = max(batch.variants, variant + 1)
+    if message_format >= 0:
+        shown = batch.converted[message_format]
+        if shown == NULL:
+            converted = convert(event, <nc_message_format> message_format)
+            Py_INCREF(converted)
+            shown = batch.converted[message_format] = <PyObject *> converted
+    if message_format >= 0 and shown == <PyObject *> event:
+        # There was nothing to convert: the same bytes as for those who take it as received.
+        parcel = batch.parcels[form]
+        if parcel == NULL:
+            parcel = batch.parcels[form] = pack(event, form, sequence, now)
+        parcel.loads += 1
+        parcel.holders += 1
+    else:
+        parcel = pack(<Event> shown, form, sequence, now)
+    batch.parcels[variant] = parcel
+    return parcel
+
+
+cdef void leave_variants(Batch *batch) noexcept:
+    """The event at hand is done with."""
+    cdef int at
+    for at in range(batch.variants):
+        if batch.parcels[at] != NULL:
+            leave_parcel(batch.parcels[at])
+            batch.parcels[at] = NULL
+    batch.variants = 0
+    for at in range(2):
+        Py_XDECREF(batch.converted[at])
+        batch.converted[at] = NULL
 
 
 cdef Parcel *pack(Event event, int form, int64_t sequence, double now) except NULL:

@@ -2,9 +2,9 @@
 
 An event arrives as bytes. ``peek`` proves that they are JSON and reads the head (``_event_py``,
 ``_json_py``). ``fan_out`` gives it a sequence number, asks the ``Router`` which rows want it
-(``_router_py``), builds each wire form that those rows need once (``_frame_py``), and offers it to
-their ``Outbox``es (``_outbox_py``), whose owners then write or take what waits. There is no clock, no loop and no
-I/O in here: the time is passed in.
+(``_router_py``), builds each variant that those rows need once (a message format by ``_message_py``,
+a wire form by ``_frame_py``), and offers it to their ``Outbox``es (``_outbox_py``), whose owners then
+write or take what waits. There is no clock, no loop and no I/O in here: the time is passed in.
 
 These modules are the specification of ``_dispatch.pyx``, its oracle in the tests, and what runs
 where nothing could be compiled.
@@ -17,12 +17,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, final
 
-from napcore._event_py import Buffer, Event, Request, Response, peek, peek_frame, peek_request
+from napcore._event_py import Buffer, Event, Request, Response, peek, peek_frame, peek_request, with_bytes
 from napcore._frame_py import frame, masked_frame, sse_block
 from napcore._json_py import MAX_DEPTH
+from napcore._message_py import convert_bytes, format_message, parse_message, plain_text
 from napcore._outbox_py import CONTROL_LIMIT, Outbox
 from napcore._router_py import Router
-from napcore.types import Form, Outcome
+from napcore.types import EventClass, Form, MessageFormat, Outcome
 
 __all__ = (
     "CONTROL_LIMIT",
@@ -35,12 +36,16 @@ __all__ = (
     "Request",
     "Response",
     "Router",
+    "convert_event",
     "fan_out",
+    "format_message",
     "frame",
     "masked_frame",
+    "parse_message",
     "peek",
     "peek_frame",
     "peek_request",
+    "plain_text",
     "sse_block",
 )
 
@@ -66,8 +71,42 @@ class Report:
     be closed; each outbox once, in the order they were first offered something."""
 
 
+def convert_event(event: Event, message_format: MessageFormat) -> Event:
+    """The event with its message in that format, every other byte as received.
+
+    The event itself comes back when there is nothing to convert: no ``message`` or ``message_sent``
+    event (in ``notice.bot_offline``, ``message`` is no message), already of that format by what
+    ``message`` is, or not convertible: ``message`` is neither string nor array, or the array has
+    something in it that a CQ string cannot carry (see ``format_message``).
+
+    Rewritten are the values of ``message``, of ``message_format`` where there is one (NapCat writes
+    it, go-cqhttp does not), and, to "string", of ``raw_message`` where there is one: NapCat and
+    go-cqhttp report the same CQ string in both. To "array" it stays, for it is the CQ string in
+    either format. A key that is there several times has the converted value everywhere, so that it
+    does not matter which one a reader takes.
+
+    Numbers and what is inside of nested arrays and objects are taken over as they are written, white
+    space apart; so are escapes in strings, lone surrogates as well, but for those of printable ASCII.
+
+    Raises:
+        TypeError: no event.
+        ValueError: no such format.
+    """
+    if not isinstance(event, Event):
+        raise TypeError(f"expected an event, not {type(event).__name__}")
+    if message_format not in ("array", "string"):
+        raise ValueError(f"message_format must be one of array, string, not {message_format!r}")
+    if event.event_class != EventClass.MESSAGE:
+        return event
+    raw = convert_bytes(event.raw, message_format)
+    return event if raw is None else with_bytes(event, raw)
+
+
 def fan_out(router: Router, events: Iterable[Event], now: float, account: int = 0, invalid: int = 0) -> Report:
-    """Offer each event to every row that wants it; each wire form is made once per event and shared.
+    """Offer each event to every row that wants it; each variant is made once per event and shared.
+
+    A variant is a wire form of the event as received or in a message format; an event that cannot
+    be converted (see ``convert_event``) is offered as received.
 
     ``now`` is the monotonic time in seconds, ``account`` stands in for a missing ``self_id``,
     ``invalid`` is passed on to the report.
@@ -83,12 +122,16 @@ def fan_out(router: Router, events: Iterable[Event], now: float, account: int = 
     matched = queued = 0
     for event in batch:
         router._sequence += 1
-        forms: dict[str, bytes | Event] = {}
-        for outbox, form, _ in [router._rows[row] for row in router.match(event, account)]:
-            if form not in forms:
-                forms[form] = _build(event, form)
+        shown: dict[MessageFormat | None, Event] = {None: event}
+        variants: dict[tuple[Form, bytes], bytes | Event] = {}
+        for outbox, form, message_format, _ in [router._rows[row] for row in router.match(event, account)]:
+            if message_format is not None and message_format not in shown:
+                shown[message_format] = convert_event(event, message_format)
+            variant = form, shown[message_format].raw
+            if variant not in variants:
+                variants[variant] = _build(shown[message_format], form)
             touched.setdefault(id(outbox), (outbox, _drops(outbox)))
-            outcome = outbox.offer(forms[form], event.event_class, router._sequence, now)
+            outcome = outbox.offer(variants[variant], event.event_class, router._sequence, now)
             matched += 1
             queued += outcome in (Outcome.QUEUED, Outcome.DROPPED_OLDEST)
     return Report(

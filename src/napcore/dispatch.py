@@ -23,12 +23,16 @@ __all__ = (
     "Response",
     "Router",
     "TextIndex",
+    "convert_event",
     "fan_out",
+    "format_message",
     "frame",
     "masked_frame",
+    "parse_message",
     "peek",
     "peek_frame",
     "peek_request",
+    "plain_text",
     "sse_block",
 )
 
@@ -61,10 +65,14 @@ Request = _core.Request
 Response = _core.Response
 Router = _core.Router
 TextIndex = _text.TextIndex
+convert_event = _core.convert_event
 fan_out = _core.fan_out
+format_message = _core.format_message
 frame = _core.frame
 masked_frame = _core.masked_frame
+parse_message = _core.parse_message
 peek = _core.peek
 peek_frame = _core.peek_frame
 peek_request = _core.peek_request
+plain_text = _core.plain_text
 sse_block = _core.sse_block
