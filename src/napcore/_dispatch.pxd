@@ -14,6 +14,7 @@ cdef enum:
     DROP_REASON_COUNT = 9
     INDEXES = 7
     KIND_SLOTS = 256
+    VARIANT_COUNT = 15  # of an event: the forms as received, then the forms in each of MESSAGE_FORMATS
 
 
 cdef struct Parcel:
@@ -101,6 +102,8 @@ cdef class Router:
     cdef list outboxes  # by row; None: the row is free
     cdef Lane **lanes  # theirs, by row; NULL: the row is free
     cdef uint8_t *variants  # by row
+    cdef uint64_t *variant_rows[VARIANT_COUNT]  # which rows take it
+    cdef size_t variant_counts[VARIANT_COUNT]  # and how many
     cdef list rules  # by row
     cdef list free_rows  # a heap
     cdef dict shards  # by row, of the rows that have one

@@ -212,10 +212,6 @@ cdef enum:
     AS_EVENT, AS_JSON, AS_FRAME, AS_MASKED, AS_SSE, FORM_COUNT  # as in FORMS
 
 cdef enum:
-    # Of an event: the forms as received, then the forms in each of MESSAGE_FORMATS.
-    VARIANT_COUNT = 15
-
-cdef enum:
     OLDEST, NEWEST, TTL, TOO_LARGE, HOLD, BUDGET, DISCONNECTED, UNCERTAIN  # as in DROP_REASONS
 
 cdef enum:
@@ -320,7 +316,8 @@ cdef class Report:
     offers were taken into a lane. ``dropped``: events that outboxes dropped during the call,
     earlier ones that had to go included. ``invalid``: what the caller counted as no event at all.
     ``ready``: owners of the outboxes that were offered something and have something to send, or
-    are to be closed; each outbox once, in the order they were first offered something.
+    are to be closed; each outbox once, in the order they were first offered something: by event,
+    by variant, by row.
     """
 
     cdef readonly Py_ssize_t matched
@@ -335,14 +332,10 @@ cdef class Report:
         )
 
 
-cdef struct Offer:
-    Lane *lane
-    Parcel *parcel
-
 cdef struct Space:
     # What a batch needs while it is under way; kept for the next.
     uint64_t *rows  # that want the event at hand
-    Offer *offers  # of the event at hand
+    Lane **lanes  # of those rows that take it in one variant
     size_t words
     Lane **touched  # the lanes that were offered something, each once
     size_t room
@@ -365,22 +358,25 @@ cdef enum:
     PLACES_AHEAD = 6
 
 
-cdef int find_rows(Batch *batch, Router router, Event event, int64_t account) except -1:
-    """Which rows want the event; afterwards there is room for their offers."""
+cdef bint find_rows(Batch *batch, Router router, Event event, int64_t account) except -1:
+    """Whether any rows want the event, and which; then there is room for their lanes."""
     cdef const uint64_t *found = router.find(event, account)
-    cdef size_t room
+    cdef size_t room, word = 0
     cdef void *grown
     batch.words = router.words
+    while not found[word]:
+        word += 1
+        if word == batch.words:
+            return False
     if batch.space.words < batch.words:
         grown = realloc(batch.space.rows, batch.words * sizeof(uint64_t))
         if grown == NULL:
             raise MemoryError
         batch.space.rows = <uint64_t *> grown
-        # One offer after another may be looked at ahead of its time.
-        grown = realloc(batch.space.offers, (batch.words * 64 + LANES_AHEAD) * sizeof(Offer))
+        grown = realloc(batch.space.lanes, batch.words * 64 * sizeof(Lane *))
         if grown == NULL:
             raise MemoryError
-        batch.space.offers = <Offer *> grown
+        batch.space.lanes = <Lane **> grown
         batch.space.words = batch.words
     room = batch.touched + batch.words * 64
     if batch.space.room < room:
@@ -390,73 +386,77 @@ cdef int find_rows(Batch *batch, Router router, Event event, int64_t account) ex
         batch.space.touched = <Lane **> grown
         batch.space.room = 2 * room
     memcpy(batch.space.rows, found, batch.words * sizeof(uint64_t))
-    return 0
+    return True
 
 
-cdef Py_ssize_t make_offers(Batch *batch, Router router, Event event, double now) except -1:
-    """The lanes of these rows, each with the event in its variant; returns how many.
-
-    To make a payload may run anything: rows may be gone by then, and nothing but a copy of their
-    numbers is kept over it.
-    """
-    cdef Offer *offers = batch.space.offers
-    cdef uint64_t bits
-    cdef size_t word, row
-    cdef Lane *lane
+cdef int offer_variant(Batch *batch, Router router, Event event, int variant, double now) except -1:
+    """Offer the event to the rows found that take it in this variant."""
+    cdef const uint64_t *takers = router.variant_rows[variant]
     cdef Parcel *parcel
+    cdef size_t word = 0
+    while not (batch.space.rows[word] & takers[word]):
+        word += 1
+        if word == batch.words:
+            return 0
+    # This may run anything, but rows that go meanwhile are no takers any more.
+    parcel = batch.parcels[variant]
+    if parcel == NULL:
+        parcel = make_variant(batch, event, variant, router.sequence, now)
+    return deliver(batch, parcel, gather_lanes(batch, router, variant))
+
+
+cdef Py_ssize_t gather_lanes(Batch *batch, Router router, int variant) noexcept:
+    """The lanes of these rows; returns how many."""
+    cdef const uint64_t *takers = router.variant_rows[variant]
+    cdef Lane **lanes = batch.space.lanes
+    cdef uint64_t bits
+    cdef size_t word
     cdef Py_ssize_t count = 0
-    cdef int variant
     for word in range(batch.words):
-        bits = batch.space.rows[word]
+        bits = batch.space.rows[word] & takers[word]
         while bits:
-            row = word * 64 + nc_lowest_bit(bits)
+            lanes[count] = router.lanes[word * 64 + nc_lowest_bit(bits)]
+            count += 1
             bits &= bits - 1
-            variant = router.variants[row]
-            parcel = batch.parcels[variant]
-            if parcel == NULL:
-                parcel = make_variant(batch, event, variant, router.sequence, now)
-            lane = router.lanes[row]
-            if lane != NULL:
-                offers[count].lane = lane
-                offers[count].parcel = parcel
-                count += 1
     return count
 
 
-cdef int deliver(Batch *batch, Py_ssize_t count) except -1:
-    """Put the offers into their lanes. Nothing in here runs anybody else's code."""
-    cdef const Offer *offers = batch.space.offers
+cdef int deliver(Batch *batch, Parcel *parcel, Py_ssize_t count) except -1:
+    """Put the parcel into the lanes gathered. Nothing in here runs anybody else's code."""
+    cdef Lane *const *lanes = batch.space.lanes
     cdef Lane **touched = batch.space.touched + batch.touched
+    cdef Py_ssize_t size = parcel.size
     cdef const Lane *ahead
     cdef Lane *lane
-    cdef Parcel *parcel
-    cdef Py_ssize_t at, newly = 0, queued = 0
+    cdef Py_ssize_t at, newly = 0, taken = 0, queued = 0
+    # They are counted together afterwards; until then none may be the last to let it go.
+    parcel.loads += <unsigned> count
+    parcel.holders += <unsigned> count
     try:
         for at in range(count):
             if at + LANES_AHEAD < count:
-                nc_prefetch(offers[at + LANES_AHEAD].lane)
-                ahead = offers[at + PLACES_AHEAD].lane
+                nc_prefetch(lanes[at + LANES_AHEAD])
+                ahead = lanes[at + PLACES_AHEAD]
                 nc_prefetch(ahead.ring + (ahead.tail & ahead.mask))
-            lane = offers[at].lane
-            parcel = offers[at].parcel
+            lane = lanes[at]
             if not lane.touched:
                 lane.touched = 1
                 touched[newly] = lane
                 newly += 1
-            if lane.credits > 0 and parcel.size <= lane.max_frame and parcel.size <= lane.bytes_left:
+            if lane.credits > 0 and size <= lane.max_frame and size <= lane.bytes_left:
                 lane.ring[lane.tail & lane.mask] = parcel
                 lane.tail += 1
                 lane.credits -= 1
-                lane.bytes_left -= parcel.size
-                parcel.loads += 1
-                parcel.holders += 1
-                queued += 1
-            elif lane.box != NULL:
+                lane.bytes_left -= size
+                taken += 1
+            else:
                 queued += (<Outbox> lane.box).put(parcel) <= DROPPED_OLDEST
     finally:
+        parcel.loads -= <unsigned> (count - taken)
+        parcel.holders -= <unsigned> (count - taken)
         batch.touched += newly
     batch.matched += count
-    batch.queued += queued
+    batch.queued += queued + taken
     return 0
 
 
@@ -507,6 +507,7 @@ def fan_out(Router router not None, events, double now, int64_t account=0, Py_ss
     cdef int64_t drops_before = all_drops
     cdef Batch batch
     cdef size_t at
+    cdef int variant
     for item in given:
         if not isinstance(item, Event):
             raise TypeError(f"expected events, not {type(item).__name__}")
@@ -517,9 +518,12 @@ def fan_out(Router router not None, events, double now, int64_t account=0, Py_ss
     try:
         for item in given:
             router.sequence += 1
-            find_rows(&batch, router, <Event> item, account)
+            if not find_rows(&batch, router, <Event> item, account):
+                continue
             try:
-                deliver(&batch, make_offers(&batch, router, <Event> item, now))
+                for variant in range(VARIANT_COUNT):
+                    if router.variant_counts[variant]:
+                        offer_variant(&batch, router, <Event> item, variant, now)
             finally:
                 leave_variants(&batch)
         report.ready = owners_ready(&batch)
@@ -527,7 +531,7 @@ def fan_out(Router router not None, events, double now, int64_t account=0, Py_ss
         for at in range(batch.touched):
             batch.space.touched[at].touched = 0
         free(spare.rows)
-        free(spare.offers)
+        free(spare.lanes)
         free(spare.touched)
         spare = batch.space
         batches_under_way -= 1

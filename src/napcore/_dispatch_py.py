@@ -22,7 +22,7 @@ from napcore._frame_py import frame, masked_frame, sse_block
 from napcore._json_py import MAX_DEPTH
 from napcore._message_py import convert_bytes, format_message, parse_message, plain_text
 from napcore._outbox_py import CONTROL_LIMIT, Outbox
-from napcore._router_py import Router
+from napcore._router_py import FORMS, MESSAGE_FORMATS, Router
 from napcore.types import EventClass, Form, MessageFormat, Outcome
 
 __all__ = (
@@ -68,7 +68,8 @@ class Report:
     """What the caller counted as no event at all."""
     ready: list[Any] = field(repr=False)
     """Owners of the outboxes that were offered something and have something to send, or are to
-    be closed; each outbox once, in the order they were first offered something."""
+    be closed; each outbox once, in the order they were first offered something: by event, by
+    variant, by row."""
 
 
 def convert_event(event: Event, message_format: MessageFormat) -> Event:
@@ -124,7 +125,8 @@ def fan_out(router: Router, events: Iterable[Event], now: float, account: int = 
         router._sequence += 1
         shown: dict[MessageFormat | None, Event] = {None: event}
         variants: dict[tuple[Form, bytes], bytes | Event] = {}
-        for outbox, form, message_format, _ in [router._rows[row] for row in router.match(event, account)]:
+        rows = [router._rows[row] for row in router.match(event, account)]
+        for outbox, form, message_format, _ in sorted(rows, key=_variant):
             if message_format is not None and message_format not in shown:
                 shown[message_format] = convert_event(event, message_format)
             variant = form, shown[message_format].raw
@@ -141,6 +143,12 @@ def fan_out(router: Router, events: Iterable[Event], now: float, account: int = 
         invalid,
         [outbox.owner for outbox, _ in touched.values() if len(outbox) or outbox.close_code],
     )
+
+
+def _variant(row: tuple[Outbox, Form, MessageFormat | None, Any]) -> int:
+    """Its number: the forms as received, then the forms in each message format."""
+    _, form, message_format, _ = row
+    return FORMS.index(form) + len(FORMS) * (None, *MESSAGE_FORMATS).index(message_format)
 
 
 def _build(event: Event, form: Form) -> bytes | Event:

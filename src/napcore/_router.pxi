@@ -139,6 +139,7 @@ cdef class Router:
         free(self.sets)
         free(self.lanes)
         free(self.variants)
+        free(self.variant_rows[0])
         for index in range(INDEXES):
             nc_index_free(&self.indexes[index])
 
@@ -193,6 +194,8 @@ cdef class Router:
             self.rules.append(rules)
         self.lanes[row] = outbox.lane
         self.variants[row] = variant
+        self.variant_counts[variant] += 1
+        mark(self.variant_rows[variant], row, True)
         return row
 
     def replace(
@@ -241,6 +244,8 @@ cdef class Router:
         heapq.heappush(self.free_rows, number)
         self.uninstall(number, self.rules[number])
         self.lanes[number] = NULL
+        self.variant_counts[self.variants[number]] -= 1
+        mark(self.variant_rows[self.variants[number]], number, False)
         self.outboxes[number] = None
         self.rules[number] = None
 
@@ -278,7 +283,9 @@ cdef class Router:
         cdef uint64_t *kind_rows = <uint64_t *> malloc((KIND_SLOTS + 1) * words * sizeof(uint64_t))
         cdef Lane **lanes = <Lane **> calloc(words * 64, sizeof(Lane *))
         cdef uint8_t *variants = <uint8_t *> calloc(words * 64, 1)
+        cdef uint64_t *variant_rows = <uint64_t *> calloc(VARIANT_COUNT * words, sizeof(uint64_t))
         cdef bint good = sets != NULL and kind_rows != NULL and lanes != NULL and variants != NULL
+        good = good and variant_rows != NULL
         for which in range(INDEXES):
             good = good and nc_index_widen(&self.indexes[which], words)
         if not good:
@@ -286,6 +293,7 @@ cdef class Router:
             free(kind_rows)
             free(lanes)
             free(variants)
+            free(variant_rows)
             raise MemoryError
         for which in range(NO_ROW):
             for word in range(self.words):
@@ -294,11 +302,16 @@ cdef class Router:
         if self.words:
             memcpy(lanes, self.lanes, self.words * 64 * sizeof(Lane *))
             memcpy(variants, self.variants, self.words * 64)
+            for which in range(VARIANT_COUNT):
+                memcpy(variant_rows + which * words, self.variant_rows[which], self.words * sizeof(uint64_t))
         self.forget_kinds()
         free(self.kind_rows)
         free(self.sets)
         free(self.lanes)
         free(self.variants)
+        free(self.variant_rows[0])
+        for which in range(VARIANT_COUNT):
+            self.variant_rows[which] = variant_rows + which * words
         self.sets = sets
         self.kind_rows = kind_rows
         self.lanes = lanes

@@ -14,8 +14,8 @@ from napcore.types import Form, MessageFormat
 
 __all__ = ("Router",)
 
-_FORMS: Final = ("event", "json", "frame", "masked", "sse")
-_MESSAGE_FORMATS: Final = ("array", "string")
+FORMS: Final = ("event", "json", "frame", "masked", "sse")
+MESSAGE_FORMATS: Final = ("array", "string")
 _INT64: Final = 1 << 63
 
 _PRIVATE_MESSAGES: Final = ("message.private", "message_sent.private")
@@ -164,10 +164,10 @@ class Router:
         """
         if not isinstance(outbox, Outbox):
             raise TypeError(f"expected an Outbox, not {type(outbox).__name__}")
-        if form not in _FORMS:
-            raise ValueError(f"form must be one of {', '.join(_FORMS)}, not {form!r}")
-        if message_format is not None and message_format not in _MESSAGE_FORMATS:
-            raise ValueError(f"message_format must be one of {', '.join(_MESSAGE_FORMATS)}, not {message_format!r}")
+        if form not in FORMS:
+            raise ValueError(f"form must be one of {', '.join(FORMS)}, not {form!r}")
+        if message_format is not None and message_format not in MESSAGE_FORMATS:
+            raise ValueError(f"message_format must be one of {', '.join(MESSAGE_FORMATS)}, not {message_format!r}")
         rules = _rules(
             groups, exclude_groups, users, exclude_users, kinds, exclude_kinds, self_ids, private, self_messages, shard
         )
