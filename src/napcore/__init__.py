@@ -20,9 +20,12 @@ from napcore.dispatch import (
     Request,
     Response,
     TextIndex,
+    format_message,
+    parse_message,
     peek,
     peek_frame,
     peek_request,
+    plain_text,
 )
 from napcore.errors import (
     ActionFailed,
@@ -72,10 +75,13 @@ __all__ = (
     "Segment",
     "TextIndex",
     "__version__",
+    "format_message",
     "load_config",
+    "parse_message",
     "peek",
     "peek_frame",
     "peek_request",
+    "plain_text",
     "run",
 )
 

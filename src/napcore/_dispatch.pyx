@@ -6,6 +6,7 @@ made of; this file only says how it is done fast.
 """
 
 import heapq
+import json
 import os
 from hmac import digest
 from zlib import crc32
@@ -16,7 +17,16 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.list cimport PyList_GET_SIZE, PyList_New, PyList_SET_ITEM
 from cpython.ref cimport Py_INCREF, Py_XDECREF
-from cpython.unicode cimport PyUnicode_DecodeUTF8
+from cpython.unicode cimport (
+    PyUnicode_DATA,
+    PyUnicode_DecodeUTF8,
+    PyUnicode_Find,
+    PyUnicode_GET_LENGTH,
+    PyUnicode_KIND,
+    PyUnicode_READ,
+    PyUnicode_READ_CHAR,
+    PyUnicode_Substring,
+)
 from libc.math cimport isnan
 from libc.stdint cimport INT32_MAX, INT64_MAX, UINT32_MAX
 from libc.stdlib cimport calloc, free, malloc, realloc
@@ -102,6 +112,9 @@ cdef extern from "_index.h" nogil:
     unsigned nc_lowest_bit(uint64_t bits)
     void nc_apply(uint64_t *found, size_t words, nc_rule accounts, nc_rule groups, nc_rule users)
 
+cdef extern from "_message.h" nogil:
+    bint nc_is_name(uint32_t character)
+
 cdef extern from "Python.h":
     void Py_SET_SIZE(object varobject, Py_ssize_t size)
 
@@ -186,6 +199,7 @@ assert len(_DROP_REASONS) == DROP_REASON_COUNT
 
 
 include "_event.pxi"
+include "_message.pxi"
 include "_outbox.pxi"
 
 

@@ -20,6 +20,7 @@ from typing import Any, final
 from napcore._event_py import Buffer, Event, Request, Response, peek, peek_frame, peek_request
 from napcore._frame_py import frame, masked_frame, sse_block
 from napcore._json_py import MAX_DEPTH
+from napcore._message_py import format_message, parse_message, plain_text
 from napcore._outbox_py import CONTROL_LIMIT, Outbox
 from napcore._router_py import Router
 from napcore.types import Form, Outcome
@@ -36,11 +37,14 @@ __all__ = (
     "Response",
     "Router",
     "fan_out",
+    "format_message",
     "frame",
     "masked_frame",
+    "parse_message",
     "peek",
     "peek_frame",
     "peek_request",
+    "plain_text",
     "sse_block",
 )
 

@@ -24,11 +24,14 @@ __all__ = (
     "Router",
     "TextIndex",
     "fan_out",
+    "format_message",
     "frame",
     "masked_frame",
+    "parse_message",
     "peek",
     "peek_frame",
     "peek_request",
+    "plain_text",
     "sse_block",
 )
 
@@ -62,9 +65,12 @@ Response = _core.Response
 Router = _core.Router
 TextIndex = _text.TextIndex
 fan_out = _core.fan_out
+format_message = _core.format_message
 frame = _core.frame
 masked_frame = _core.masked_frame
+parse_message = _core.parse_message
 peek = _core.peek
 peek_frame = _core.peek_frame
 peek_request = _core.peek_request
+plain_text = _core.plain_text
 sse_block = _core.sse_block

@@ -1,0 +1,192 @@
+# Part of _dispatch.pyx: messages as CQ strings and as arrays of segments.
+
+cdef str OPENING = "[CQ:"
+
+
+cdef inline Py_ssize_t end_of_name(str text, Py_ssize_t at) noexcept:
+    cdef int kind = PyUnicode_KIND(text)
+    cdef void *characters = PyUnicode_DATA(text)
+    cdef Py_ssize_t size = PyUnicode_GET_LENGTH(text)
+    while at < size and nc_is_name(PyUnicode_READ(kind, characters, at)):
+        at += 1
+    return at
+
+
+cdef inline bint has_character(str text, Py_ssize_t at, Py_UCS4 character) noexcept:
+    return at < PyUnicode_GET_LENGTH(text) and PyUnicode_READ_CHAR(text, at) == character
+
+
+cdef str unescape(str text):
+    if "&" not in text:
+        return text
+    return text.replace("&#91;", "[").replace("&#93;", "]").replace("&#44;", ",").replace("&amp;", "&")
+
+
+cdef str escape(str text, bint comma):
+    cdef int kind = PyUnicode_KIND(text)
+    cdef void *characters = PyUnicode_DATA(text)
+    cdef Py_ssize_t at
+    cdef Py_UCS4 character
+    for at in range(PyUnicode_GET_LENGTH(text)):
+        character = PyUnicode_READ(kind, characters, at)
+        if character == c"&" or character == c"[" or character == c"]" or (comma and character == c","):
+            break
+    else:
+        return text
+    text = text.replace("&", "&amp;").replace("[", "&#91;").replace("]", "&#93;")
+    return text.replace(",", "&#44;") if comma else text
+
+
+cdef dict code_at(str text, Py_ssize_t at, Py_ssize_t *end):
+    """The segment whose code opens at a place, and the place behind it; or None and the place that is wrong."""
+    cdef int kind = PyUnicode_KIND(text)
+    cdef void *characters = PyUnicode_DATA(text)
+    cdef Py_ssize_t size = PyUnicode_GET_LENGTH(text)
+    cdef Py_ssize_t start = at + PyUnicode_GET_LENGTH(OPENING)
+    cdef Py_UCS4 character
+    cdef dict data = {}
+    cdef str name, key
+    at = end[0] = end_of_name(text, start)
+    if at == start:
+        return None
+    name = PyUnicode_Substring(text, start, at)
+    while has_character(text, at, c","):
+        start = at + 1
+        at = end[0] = end_of_name(text, start)
+        if at == start:
+            break
+        if not has_character(text, at, c"="):
+            return None
+        key = PyUnicode_Substring(text, start, at)
+        start = at = at + 1
+        while at < size:
+            character = PyUnicode_READ(kind, characters, at)
+            if character == c"," or character == c"]":
+                break
+            at += 1
+        data[key] = unescape(PyUnicode_Substring(text, start, at))
+    end[0] = at
+    if not has_character(text, at, c"]"):
+        return None
+    end[0] = at + 1
+    return {"type": name, "data": data}
+
+
+cdef inline dict text_segment(str text):
+    return {"type": "text", "data": {"text": unescape(text)}}
+
+
+def parse_message(text):
+    """The segments of a CQ string; values are strings, as the format has no other type.
+
+    Text between codes becomes segments of type ``text``, none of them empty. What is no code by
+    the grammar, an unclosed ``[CQ:`` say, is text and stays as it is. A type is taken as it comes.
+    Of equal keys the last value counts.
+
+    Raises:
+        TypeError: ``text`` is not a str.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"expected str, not {type(text).__name__}")
+    cdef str source = str(text)
+    cdef Py_ssize_t size = PyUnicode_GET_LENGTH(source)
+    cdef Py_ssize_t done = 0, end
+    cdef Py_ssize_t at = PyUnicode_Find(source, OPENING, 0, size, 1)
+    cdef list segments = []
+    cdef dict segment
+    while at >= 0:
+        segment = code_at(source, at, &end)
+        if segment is not None:
+            if at > done:
+                segments.append(text_segment(PyUnicode_Substring(source, done, at)))
+            segments.append(segment)
+            done = end
+        at = PyUnicode_Find(source, OPENING, end, size, 1)
+    if done < size:
+        segments.append(text_segment(PyUnicode_Substring(source, done, size)))
+    return segments
+
+
+cdef str check_name(object name):
+    if not isinstance(name, str):
+        raise TypeError(f"a key is a str, not {type(name).__name__}")
+    cdef str checked = str(name)
+    if not checked or end_of_name(checked, 0) < PyUnicode_GET_LENGTH(checked):
+        raise ValueError(f"a CQ code has no place for the name {name!r}")
+    return checked
+
+
+cdef str text_of(object value):
+    if isinstance(value, str):
+        return str(value)
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # integers beyond 64 bits and lone surrogates as well
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def format_message(segments):
+    """The CQ string of segments; ``parse_message`` gives them back as far as the format carries them.
+
+    Of a ``text`` segment its text is written, nothing else. In other segments strings are written
+    as they are, empty ones included (NapCat leaves those out); what is no string as its compact
+    JSON: ``true``, ``12``, ``{"a":[1]}`` (NapCat writes an array as ``[object Object]``). None is
+    left out, and ``data`` may be None or missing.
+
+    Not carried: that a value was no string, members that are None, and the border between two
+    texts.
+
+    Raises:
+        TypeError: a segment is no dict with a str ``type``, its ``data`` no dict, or a value
+            nothing that JSON can hold.
+        ValueError: a type or key has characters that the format has no place for.
+    """
+    if isinstance(segments, (str, dict)):
+        raise TypeError(f"expected segments, not {type(segments).__name__}")
+    cdef list parts = []
+    for segment in segments:
+        name = segment.get("type") if isinstance(segment, dict) else None
+        if not isinstance(name, str):
+            raise TypeError(f"a segment is a dict with a str 'type', not {type(segment).__name__}")
+        data = segment.get("data")
+        if data is None:
+            data = {}
+        elif not isinstance(data, dict):
+            raise TypeError(f"the data of a segment is a dict, not {type(data).__name__}")
+        if name == "text":
+            text = data.get("text")
+            if text is not None:
+                parts.append(escape(text_of(text), False))
+            continue
+        parts.append(OPENING)
+        parts.append(check_name(name))
+        for key, value in (<dict> data).items():
+            if value is not None:
+                parts.append(",")
+                parts.append(check_name(key))
+                parts.append("=")
+                parts.append(escape(text_of(value), True))
+        parts.append("]")
+    return "".join(parts)
+
+
+def plain_text(message):
+    """The text of a message in either form: that of its ``text`` segments, joined.
+
+    Of a CQ string that is what lies between the codes, escapes undone. Never raises: what is no
+    message, no segment or no text has none.
+    """
+    if isinstance(message, str):
+        if OPENING not in message:
+            return unescape(str(message))
+        message = parse_message(message)
+    elif not isinstance(message, list):
+        return ""
+    cdef list texts = []
+    for segment in <list> message:
+        if isinstance(segment, dict) and segment.get("type") == "text":
+            data = segment.get("data")
+            text = data.get("text") if isinstance(data, dict) else None
+            if isinstance(text, str):
+                texts.append(text)
+    return texts[0] if len(texts) == 1 else "".join(texts)
