@@ -27,7 +27,7 @@ from napcore.net.ws_server import Listener
 
 DOCUMENTED = {
     "events": {"Event", "Request", "Response", "Segment", "peek", "peek_frame", "peek_request"},
-    "messages": {"format_message", "parse_message", "plain_text"},
+    "messages": {"convert_event", "format_message", "parse_message", "plain_text"},
     "in process": {"Filter", "Hub", "HubClient", "Outcome", "Policy", "Report", "TextIndex"},
     "over the network": {"Config", "Relay", "load_config", "run"},
     "errors": {

@@ -33,6 +33,7 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcpy, memset
 
 from napcore._json_py import decode
+from napcore._message_py import convert_bytes
 from napcore.errors import BadEvent
 from napcore.types import DROP_REASONS as _DROP_REASONS
 from napcore.types import EventClass, Outcome
@@ -113,7 +114,29 @@ cdef extern from "_index.h" nogil:
     void nc_apply(uint64_t *found, size_t words, nc_rule accounts, nc_rule groups, nc_rule users)
 
 cdef extern from "_message.h" nogil:
+    ctypedef enum nc_conversion_result:
+        NC_CONVERTED
+        NC_AS_RECEIVED
+        NC_ODD
+        NC_NO_MEMORY
+
+    ctypedef enum nc_message_format:
+        NC_ARRAY
+        NC_STRING
+
+    ctypedef struct nc_buffer:
+        uint8_t *data
+        size_t size
+        size_t room
+
+    ctypedef struct nc_conversion:
+        nc_buffer message
+        nc_buffer plain
+
     bint nc_is_name(uint32_t character)
+    nc_conversion_result nc_convert(nc_conversion *made, const uint8_t *data, size_t size, nc_message_format format)
+    size_t nc_converted_size(const nc_conversion *made, size_t size)
+    void nc_write_converted(const nc_conversion *made, const uint8_t *data, size_t size, uint8_t *out)
 
 cdef extern from "Python.h":
     void Py_SET_SIZE(object varobject, Py_ssize_t size)
@@ -179,6 +202,7 @@ cdef tuple REASONS = (
 )
 cdef tuple OUTCOMES = tuple(Outcome)
 cdef tuple FORMS = ("event", "json", "frame", "masked", "sse")
+cdef tuple MESSAGE_FORMATS = ("array", "string")  # as in nc_message_format
 cdef tuple OVERFLOWS = ("drop_oldest", "drop_newest", "disconnect")
 
 cdef enum:

@@ -17,13 +17,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, final
 
-from napcore._event_py import Buffer, Event, Request, Response, peek, peek_frame, peek_request
+from napcore._event_py import Buffer, Event, Request, Response, peek, peek_frame, peek_request, with_bytes
 from napcore._frame_py import frame, masked_frame, sse_block
 from napcore._json_py import MAX_DEPTH
-from napcore._message_py import format_message, parse_message, plain_text
+from napcore._message_py import convert_bytes, format_message, parse_message, plain_text
 from napcore._outbox_py import CONTROL_LIMIT, Outbox
 from napcore._router_py import Router
-from napcore.types import Form, Outcome
+from napcore.types import EventClass, Form, MessageFormat, Outcome
 
 __all__ = (
     "CONTROL_LIMIT",
@@ -36,6 +36,7 @@ __all__ = (
     "Request",
     "Response",
     "Router",
+    "convert_event",
     "fan_out",
     "format_message",
     "frame",
@@ -68,6 +69,37 @@ class Report:
     ready: list[Any] = field(repr=False)
     """Owners of the outboxes that were offered something and have something to send, or are to
     be closed; each outbox once, in the order they were first offered something."""
+
+
+def convert_event(event: Event, message_format: MessageFormat) -> Event:
+    """The event with its message in that format, every other byte as received.
+
+    The event itself comes back when there is nothing to convert: no ``message`` or ``message_sent``
+    event (in ``notice.bot_offline``, ``message`` is no message), already of that format by what
+    ``message`` is, or not convertible: ``message`` is neither string nor array, or the array has
+    something in it that a CQ string cannot carry (see ``format_message``).
+
+    Rewritten are the values of ``message``, of ``message_format`` where there is one (NapCat writes
+    it, go-cqhttp does not), and, to "string", of ``raw_message`` where there is one: NapCat and
+    go-cqhttp report the same CQ string in both. To "array" it stays, for it is the CQ string in
+    either format. A key that is there several times has the converted value everywhere, so that it
+    does not matter which one a reader takes.
+
+    Numbers and what is inside of nested arrays and objects are taken over as they are written, white
+    space apart; so are escapes in strings, lone surrogates as well, but for those of printable ASCII.
+
+    Raises:
+        TypeError: no event.
+        ValueError: no such format.
+    """
+    if not isinstance(event, Event):
+        raise TypeError(f"expected an event, not {type(event).__name__}")
+    if message_format not in ("array", "string"):
+        raise ValueError(f"message_format must be one of array, string, not {message_format!r}")
+    if event.event_class != EventClass.MESSAGE:
+        return event
+    raw = convert_bytes(event.raw, message_format)
+    return event if raw is None else with_bytes(event, raw)
 
 
 def fan_out(router: Router, events: Iterable[Event], now: float, account: int = 0, invalid: int = 0) -> Report:

@@ -165,6 +165,22 @@ cdef Event make_event(bytes raw, const uint8_t *data, nc_head *head):
     return event
 
 
+cdef Event with_bytes(Event event, bytes raw):
+    """The same head over other bytes, in which it stands as well."""
+    cdef Event made = Event.__new__(Event)
+    made.raw = raw
+    made.post_type = event.post_type
+    made.kind = event.kind
+    made.sub_type = event.sub_type
+    made.account = event.account
+    made.group = event.group
+    made.user = event.user
+    made.message = event.message
+    made.when = event.when
+    made.event_class = event.event_class
+    return made
+
+
 cdef Response make_response(bytes raw, const uint8_t *data, nc_head *head):
     cdef Response response = Response.__new__(Response)
     cdef nc_span retcode = head.member[NC_RETCODE]

@@ -11,7 +11,7 @@ from napcore._json_py import Member, decode, identifier, integer, scan, scan_obj
 from napcore.errors import BadEvent
 from napcore.types import EventClass
 
-__all__ = ("Buffer", "Event", "Request", "Response", "peek", "peek_frame", "peek_request")
+__all__ = ("Buffer", "Event", "Request", "Response", "peek", "peek_frame", "peek_request", "with_bytes")
 
 Buffer: TypeAlias = bytes | bytearray | memoryview | str
 """What can be peeked. bytes are kept as they are, the others are copied once (str as UTF-8)."""
@@ -188,6 +188,11 @@ class Request(_Document):
         return f"<Request {self.action} size={len(self.raw)}>"
 
 
+def with_bytes(event: Event, raw: bytes) -> Event:
+    """The same head over other bytes, in which it stands as well."""
+    return _make(Event, **{name: getattr(event, name) for name in _HEAD}, raw=raw)
+
+
 def peek(data: Buffer, /) -> Event:
     """Prove that ``data`` is one JSON object and an event, and read its head.
 
@@ -267,6 +272,9 @@ def peek_request(data: Buffer, /) -> Request:
         self_id=_identifier(raw, inner, "self_id"),
         message_type=_string(raw, inner, "message_type"),
     )
+
+
+_HEAD: Final = tuple(name for name in Event.__slots__ if not name.startswith("_"))
 
 
 def _as_bytes(data: Buffer) -> bytes:

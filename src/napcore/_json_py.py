@@ -16,7 +16,18 @@ import orjson
 
 from napcore.errors import BadEvent
 
-__all__ = ("MAX_DEPTH", "Member", "decode", "identifier", "integer", "scan", "scan_object", "string")
+__all__ = (
+    "MAX_DEPTH",
+    "Member",
+    "decode",
+    "identifier",
+    "integer",
+    "scan",
+    "scan_members",
+    "scan_object",
+    "skip_white",
+    "string",
+)
 
 MAX_DEPTH: Final = 512
 """Deepest nesting accepted; the outermost object is level 1."""
@@ -70,11 +81,11 @@ def scan(raw: bytes) -> dict[str, Member]:
     """
     if raw.startswith(_BYTE_ORDER_MARK):
         raise BadEvent("byte order mark", 0)
-    at = _skip_white(raw, 0)
+    at = skip_white(raw, 0)
     if at == len(raw) or raw[at] != ord("{"):
         _unexpected(raw, at, "not an object")
     members, at = scan_object(raw, at)
-    at = _skip_white(raw, at)
+    at = skip_white(raw, at)
     if at != len(raw):
         raise BadEvent("trailing data", at)
     return members
@@ -83,10 +94,18 @@ def scan(raw: bytes) -> dict[str, Member]:
 def scan_object(raw: bytes, at: int) -> tuple[dict[str, Member], int]:
     """Members of the object that opens at ``at``, and the offset behind it; all inside is proved too.
 
+    Of equal keys it is the last.
+
     Raises:
         BadEvent: as ``scan``.
     """
-    members: dict[str, Member] = {}
+    members, at = scan_members(raw, at)
+    return dict(members), at
+
+
+def scan_members(raw: bytes, at: int) -> tuple[list[tuple[str, Member]], int]:
+    """As ``scan_object``, but every member in its order, those of equal keys included."""
+    members: list[tuple[str, Member]] = []
     key, key_at, value_at = "", 0, 0
     closers = bytearray(b"}")  # what closes each open bracket, outermost first
     state = _FIRST_KEY
@@ -104,7 +123,7 @@ def scan_object(raw: bytes, at: int) -> tuple[dict[str, Member], int]:
             if not closers:
                 return members, at
             if len(closers) == 1:
-                members[key] = Member(key_at, value_at, at)
+                members.append((key, Member(key_at, value_at, at)))
             state = _AFTER
         elif state == _AFTER:
             if byte != _COMMA:
@@ -131,7 +150,7 @@ def scan_object(raw: bytes, at: int) -> tuple[dict[str, Member], int]:
             else:
                 at = _skip_scalar(raw, at)
                 if len(closers) == 1:
-                    members[key] = Member(key_at, value_at, at)
+                    members.append((key, Member(key_at, value_at, at)))
                 state = _AFTER
 
 
@@ -189,7 +208,8 @@ def _within_int64(text: str) -> int | None:
     return value if -_INT64 <= value < _INT64 else None
 
 
-def _skip_white(raw: bytes, at: int) -> int:
+def skip_white(raw: bytes, at: int) -> int:
+    """The offset of the first byte from ``at`` on that is no white space."""
     match = _WHITE.match(raw, at)
     return match.end() if match else at
 
@@ -198,7 +218,7 @@ def _skip_colon(raw: bytes, at: int) -> int:
     match = _COLON.match(raw, at)
     if match:
         return match.end()
-    _unexpected(raw, _skip_white(raw, at))
+    _unexpected(raw, skip_white(raw, at))
 
 
 def _skip_scalar(raw: bytes, at: int) -> int:

@@ -190,3 +190,69 @@ def plain_text(message):
             if isinstance(text, str):
                 texts.append(text)
     return texts[0] if len(texts) == 1 else "".join(texts)
+
+
+# ---- events ----
+
+cdef enum:
+    KEPT_ROOM = 65536
+
+cdef nc_conversion conversion
+memset(&conversion, 0, sizeof(conversion))
+
+
+cdef void let_go(nc_buffer *text) noexcept:
+    """Room is kept for the next conversion, but not what one huge message took."""
+    if text.room > KEPT_ROOM:
+        free(text.data)
+        memset(text, 0, sizeof(nc_buffer))
+
+
+cdef Event convert(Event event, nc_message_format message_format):
+    """The event with its message in that format; the event itself where there is nothing to convert."""
+    if event.event_class != CLASSES[MESSAGE]:
+        return event
+    cdef const uint8_t *data = <const uint8_t *> PyBytes_AS_STRING(event.raw)
+    cdef size_t size = PyBytes_GET_SIZE(event.raw)
+    cdef nc_conversion_result result = nc_convert(&conversion, data, size, message_format)
+    cdef object raw = None
+    try:
+        if result == NC_NO_MEMORY:
+            raise MemoryError
+        if result == NC_ODD:
+            raw = convert_bytes(event.raw, MESSAGE_FORMATS[message_format])
+        elif result == NC_CONVERTED:
+            raw = PyBytes_FromStringAndSize(NULL, nc_converted_size(&conversion, size))
+            nc_write_converted(&conversion, data, size, <uint8_t *> PyBytes_AS_STRING(raw))
+    finally:
+        let_go(&conversion.message)
+        let_go(&conversion.plain)
+    return event if raw is None else with_bytes(event, raw)
+
+
+def convert_event(event, message_format):
+    """The event with its message in that format, every other byte as received.
+
+    The event itself comes back when there is nothing to convert: no ``message`` or ``message_sent``
+    event (in ``notice.bot_offline``, ``message`` is no message), already of that format by what
+    ``message`` is, or not convertible: ``message`` is neither string nor array, or the array has
+    something in it that a CQ string cannot carry (see ``format_message``).
+
+    Rewritten are the values of ``message``, of ``message_format`` where there is one (NapCat writes
+    it, go-cqhttp does not), and, to "string", of ``raw_message`` where there is one: NapCat and
+    go-cqhttp report the same CQ string in both. To "array" it stays, for it is the CQ string in
+    either format. A key that is there several times has the converted value everywhere, so that it
+    does not matter which one a reader takes.
+
+    Numbers and what is inside of nested arrays and objects are taken over as they are written, white
+    space apart; so are escapes in strings, lone surrogates as well, but for those of printable ASCII.
+
+    Raises:
+        TypeError: no event.
+        ValueError: no such format.
+    """
+    if not isinstance(event, Event):
+        raise TypeError(f"expected an event, not {type(event).__name__}")
+    if message_format not in MESSAGE_FORMATS:
+        raise ValueError(f"message_format must be one of {', '.join(MESSAGE_FORMATS)}, not {message_format!r}")
+    return convert(<Event> event, <nc_message_format> <int> MESSAGE_FORMATS.index(message_format))

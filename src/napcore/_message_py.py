@@ -18,13 +18,17 @@ from typing import Any, Final
 
 import orjson
 
-from napcore.types import Segment
+from napcore._json_py import Member, scan_members, scan_object, skip_white, string
+from napcore.types import MessageFormat, Segment
 
-__all__ = ("format_message", "parse_message", "plain_text")
+__all__ = ("convert_bytes", "format_message", "parse_message", "plain_text")
 
 _OPENING: Final = "[CQ:"
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")
 _VALUE: Final = re.compile(r"=([^,\]]*)")
+
+_ESCAPE: Final = re.compile(r"\\(?:u00([2-7][0-9A-Fa-f])|.)")
+_QUOTE: Final = re.compile(r'\\.|"')
 
 
 def parse_message(text: str) -> list[Segment]:
@@ -103,6 +107,121 @@ def plain_text(message: str | list[Any] | None) -> str:
             if isinstance(text, str):
                 texts.append(text)
     return "".join(texts)
+
+
+# ---- events ----
+
+
+def convert_bytes(raw: bytes, message_format: MessageFormat) -> bytes | None:
+    """The proved bytes of a message event with its message in that format; None: see ``convert_event``."""
+    members, _ = scan_members(raw, skip_white(raw, 0))
+    message = dict(members).get("message")
+    if message is None or raw[message.start] != ord("[" if message_format == "string" else '"'):
+        return None
+    values = {"message_format": f'"{message_format}"'}
+    if message_format == "array":
+        values["message"] = _array_of(_body(raw, message))
+    else:
+        body = _string_of(raw, message.start)
+        if body is None:
+            return None
+        values["message"] = values["raw_message"] = f'"{body}"'
+    parts: list[bytes] = []
+    done = 0
+    for key, member in members:
+        if key in values:
+            parts += raw[done : member.start], values[key].encode()
+            done = member.end
+    return b"".join(parts) + raw[done:]
+
+
+def _array_of(body: str) -> str:
+    """The JSON of the segments of a CQ string, of which this is what lies between the quotes of its JSON."""
+    segments = []
+    for part in _split(body):
+        if isinstance(part, str):
+            name, data = "text", {"text": part}
+        else:
+            name, data = part[0], dict(part[1])
+        members = ",".join(f'"{key}":"{_unescape(value)}"' for key, value in data.items())
+        segments.append(f'{{"type":"{name}","data":{{{members}}}}}')
+    return f"[{','.join(segments)}]"
+
+
+def _string_of(raw: bytes, at: int) -> str | None:
+    """The CQ string of the array at ``at``, as what lies between the quotes of its JSON; None: cannot be."""
+    parts = []
+    at = skip_white(raw, at + 1)
+    while raw[at] != ord("]"):
+        if raw[at] != ord("{"):
+            return None
+        segment, at = scan_object(raw, at)
+        part = _code_of(raw, segment)
+        if part is None:
+            return None
+        parts.append(part)
+        at = skip_white(raw, at)
+        if raw[at] == ord(","):
+            at = skip_white(raw, at + 1)
+    return "".join(parts)
+
+
+def _code_of(raw: bytes, segment: dict[str, Member]) -> str | None:
+    kind, data = segment.get("type"), segment.get("data")
+    values: dict[str, Member] = {}
+    if kind is None or raw[kind.start] != ord('"'):
+        return None
+    if data is not None and raw[data.start] != ord("n"):
+        if raw[data.start] != ord("{"):
+            return None
+        values, _ = scan_object(raw, data.start)
+    name = string(raw, kind.start, kind.end)
+    if name == "text":
+        return _escape(_written(raw, values["text"]) or "") if "text" in values else ""
+    parts = [_OPENING, name]
+    names = [name]
+    for key, member in values.items():
+        value = _written(raw, member)
+        if value is not None:
+            names.append(key)
+            parts += ",", key, "=", _escape_value(value)
+    return "".join(parts) + "]" if all(map(_NAME.fullmatch, names)) else None
+
+
+def _written(raw: bytes, value: Member) -> str | None:
+    """What a CQ string says for a JSON value, as what lies between quotes in JSON; None for null."""
+    first = raw[value.start : value.start + 1]
+    if first == b'"':
+        return _body(raw, value)
+    text = raw[value.start : value.end].decode()
+    if first in b"{[":
+        return _compact(text).replace("\\", "\\\\").replace('"', '\\"')
+    return None if text == "null" else text
+
+
+def _body(raw: bytes, member: Member) -> str:
+    """What lies between the quotes, escapes of printable ASCII undone: whatever means something here is that."""
+    return _ESCAPE.sub(_plain, raw[member.start + 1 : member.end - 1].decode())
+
+
+def _plain(escape: re.Match[str]) -> str:
+    character = chr(int(escape[1], 16)) if escape[1] else ""
+    return escape[0] if character in ("", '"', "\\", "\x7f") else character
+
+
+def _compact(text: str) -> str:
+    """JSON without white space between its tokens."""
+    parts: list[str] = []
+    done, inside = 0, False
+    for mark in _QUOTE.finditer(text):
+        if mark[0] == '"':
+            between = text[done : mark.start()]
+            parts += between if inside else "".join(between.split()), '"'
+            done, inside = mark.end(), not inside
+    return "".join(parts) + "".join(text[done:].split())
+
+
+# ---- CQ strings ----
 
 
 def _split(text: str) -> Iterator[str | tuple[str, list[tuple[str, str]]]]:

@@ -23,6 +23,7 @@ __all__ = (
     "Response",
     "Router",
     "TextIndex",
+    "convert_event",
     "fan_out",
     "format_message",
     "frame",
@@ -64,6 +65,7 @@ Request = _core.Request
 Response = _core.Response
 Router = _core.Router
 TextIndex = _text.TextIndex
+convert_event = _core.convert_event
 fan_out = _core.fan_out
 format_message = _core.format_message
 frame = _core.frame

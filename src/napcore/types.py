@@ -9,6 +9,7 @@ __all__ = (
     "DROP_REASONS",
     "EventClass",
     "Form",
+    "MessageFormat",
     "Off",
     "Outcome",
     "Overflow",
@@ -25,6 +26,11 @@ Form: TypeAlias = Literal["event", "json", "frame", "masked", "sse"]
 """What an outbox holds: the Event itself, its JSON bytes (also the body of an HTTP POST), an
 unmasked text frame (we are the WebSocket server), a masked one (we are the client; RFC 6455, 5.3)
 or a block of a server-sent event stream."""
+
+
+MessageFormat: TypeAlias = Literal["array", "string"]
+"""How the ``message`` of an event is written: as an array of segments, or as one CQ string (what
+NapCat calls ``message_format`` and ``messagePostFormat``, go-cqhttp ``post-format``)."""
 
 
 class Segment(TypedDict):
