@@ -100,7 +100,7 @@ cdef class Outbox:
 cdef class Router:
     cdef list outboxes  # by row; None: the row is free
     cdef Lane **lanes  # theirs, by row; NULL: the row is free
-    cdef uint8_t *forms  # by row
+    cdef uint8_t *variants  # by row
     cdef list rules  # by row
     cdef list free_rows  # a heap
     cdef dict shards  # by row, of the rows that have one

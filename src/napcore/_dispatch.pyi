@@ -119,6 +119,7 @@ class Router:
         outbox: Outbox,
         form: Form = "json",
         *,
+        message_format: MessageFormat | None = None,
         groups: Collection[int] | None = None,
         exclude_groups: Collection[int] = (),
         users: Collection[int] | None = None,

@@ -212,6 +212,10 @@ cdef enum:
     AS_EVENT, AS_JSON, AS_FRAME, AS_MASKED, AS_SSE, FORM_COUNT  # as in FORMS
 
 cdef enum:
+    # Of an event: the forms as received, then the forms in each of MESSAGE_FORMATS.
+    VARIANT_COUNT = 15
+
+cdef enum:
     OLDEST, NEWEST, TTL, TOO_LARGE, HOLD, BUDGET, DISCONNECTED, UNCERTAIN  # as in DROP_REASONS
 
 cdef enum:
@@ -220,6 +224,7 @@ cdef enum:
 assert [int(outcome) for outcome in OUTCOMES] == [QUEUED, DROPPED_OLDEST, DROPPED_NEWEST, OVERSIZE, DISCONNECT]
 assert _DROP_REASONS[OLDEST] == "oldest" and _DROP_REASONS[UNCERTAIN] == "uncertain"
 assert len(_DROP_REASONS) == DROP_REASON_COUNT
+assert VARIANT_COUNT == FORM_COUNT * (1 + len(MESSAGE_FORMATS))
 
 
 include "_event.pxi"
@@ -349,7 +354,9 @@ cdef struct Batch:
     Space space
     size_t words
     size_t touched
-    Parcel *parcels[FORM_COUNT]  # the event at hand, in each form made so far
+    Parcel *parcels[VARIANT_COUNT]  # the event at hand, in each variant made so far
+    PyObject *converted[2]  # and in each of MESSAGE_FORMATS, where asked for; owned
+    int variants  # none is made from here on
     Py_ssize_t matched, queued
 
 cdef enum:
@@ -387,7 +394,7 @@ cdef int find_rows(Batch *batch, Router router, Event event, int64_t account) ex
 
 
 cdef Py_ssize_t make_offers(Batch *batch, Router router, Event event, double now) except -1:
-    """The lanes of these rows, each with the event in its form; returns how many.
+    """The lanes of these rows, each with the event in its variant; returns how many.
 
     To make a payload may run anything: rows may be gone by then, and nothing but a copy of their
     numbers is kept over it.
@@ -398,16 +405,16 @@ cdef Py_ssize_t make_offers(Batch *batch, Router router, Event event, double now
     cdef Lane *lane
     cdef Parcel *parcel
     cdef Py_ssize_t count = 0
-    cdef int form
+    cdef int variant
     for word in range(batch.words):
         bits = batch.space.rows[word]
         while bits:
             row = word * 64 + nc_lowest_bit(bits)
             bits &= bits - 1
-            form = router.forms[row]
-            parcel = batch.parcels[form]
+            variant = router.variants[row]
+            parcel = batch.parcels[variant]
             if parcel == NULL:
-                parcel = batch.parcels[form] = pack(event, form, router.sequence, now)
+                parcel = make_variant(batch, event, variant, router.sequence, now)
             lane = router.lanes[row]
             if lane != NULL:
                 offers[count].lane = lane
@@ -483,9 +490,10 @@ cdef list owners_ready(Batch *batch):
 
 
 def fan_out(Router router not None, events, double now, int64_t account=0, Py_ssize_t invalid=0):
-    """Offer each event to every row that wants it; each wire form is made once per event and shared.
+    """Offer each event to every row that wants it; each variant is made once per event and shared.
 
-    ``now`` is the monotonic time in seconds, ``account`` stands in for a missing ``self_id``,
+    A variant is a wire form of the event as received or in a message format; an event that cannot
+    be converted (see ``convert_event``) is offered as received. ``now`` is the monotonic time in seconds, ``account`` stands in for a missing ``self_id``,
     ``invalid`` is passed on to the report.
 
     Raises:
@@ -497,7 +505,6 @@ def fan_out(Router router not None, events, double now, int64_t account=0, Py_ss
     cdef int64_t drops_before = all_drops
     cdef Batch batch
     cdef size_t at
-    cdef int form
     for item in given:
         if not isinstance(item, Event):
             raise TypeError(f"expected events, not {type(item).__name__}")
@@ -509,13 +516,10 @@ def fan_out(Router router not None, events, double now, int64_t account=0, Py_ss
         for item in given:
             router.sequence += 1
             find_rows(&batch, router, <Event> item, account)
-            memset(batch.parcels, 0, sizeof(batch.parcels))
             try:
                 deliver(&batch, make_offers(&batch, router, <Event> item, now))
             finally:
-                for form in range(FORM_COUNT):
-                    if batch.parcels[form] != NULL:
-                        leave_parcel(batch.parcels[form])
+                leave_variants(&batch)
         report.ready = owners_ready(&batch)
     finally:
         for at in range(batch.touched):
@@ -533,6 +537,45 @@ def fan_out(Router router not None, events, double now, int64_t account=0, Py_ss
     report.dropped = all_drops - drops_before
     report.invalid = invalid
     return report
+
+
+cdef Parcel *make_variant(Batch *batch, Event event, int variant, int64_t sequence, double now) except NULL:
+    """The event in the form and message format of a variant that is not made yet."""
+    cdef int form = variant % FORM_COUNT
+    cdef int message_format = variant // FORM_COUNT - 1
+    cdef Parcel *parcel
+    cdef PyObject *shown = <PyObject *> event
+    batch.variants = max(batch.variants, variant + 1)
+    if message_format >= 0:
+        shown = batch.converted[message_format]
+        if shown == NULL:
+            converted = convert(event, <nc_message_format> message_format)
+            Py_INCREF(converted)
+            shown = batch.converted[message_format] = <PyObject *> converted
+    if message_format >= 0 and shown == <PyObject *> event:
+        # There was nothing to convert: the same bytes as for those who take it as received.
+        parcel = batch.parcels[form]
+        if parcel == NULL:
+            parcel = batch.parcels[form] = pack(event, form, sequence, now)
+        parcel.loads += 1
+        parcel.holders += 1
+    else:
+        parcel = pack(<Event> shown, form, sequence, now)
+    batch.parcels[variant] = parcel
+    return parcel
+
+
+cdef void leave_variants(Batch *batch) noexcept:
+    """The event at hand is done with."""
+    cdef int at
+    for at in range(batch.variants):
+        if batch.parcels[at] != NULL:
+            leave_parcel(batch.parcels[at])
+            batch.parcels[at] = NULL
+    batch.variants = 0
+    for at in range(2):
+        Py_XDECREF(batch.converted[at])
+        batch.converted[at] = NULL
 
 
 cdef Parcel *pack(Event event, int form, int64_t sequence, double now) except NULL:

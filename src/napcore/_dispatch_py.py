@@ -2,9 +2,9 @@
 
 An event arrives as bytes. ``peek`` proves that they are JSON and reads the head (``_event_py``,
 ``_json_py``). ``fan_out`` gives it a sequence number, asks the ``Router`` which rows want it
-(``_router_py``), builds each wire form that those rows need once (``_frame_py``), and offers it to
-their ``Outbox``es (``_outbox_py``), whose owners then write or take what waits. There is no clock, no loop and no
-I/O in here: the time is passed in.
+(``_router_py``), builds each variant that those rows need once (a message format by ``_message_py``,
+a wire form by ``_frame_py``), and offers it to their ``Outbox``es (``_outbox_py``), whose owners then
+write or take what waits. There is no clock, no loop and no I/O in here: the time is passed in.
 
 These modules are the specification of ``_dispatch.pyx``, its oracle in the tests, and what runs
 where nothing could be compiled.
@@ -103,9 +103,10 @@ def convert_event(event: Event, message_format: MessageFormat) -> Event:
 
 
 def fan_out(router: Router, events: Iterable[Event], now: float, account: int = 0, invalid: int = 0) -> Report:
-    """Offer each event to every row that wants it; each wire form is made once per event and shared.
+    """Offer each event to every row that wants it; each variant is made once per event and shared.
 
-    ``now`` is the monotonic time in seconds, ``account`` stands in for a missing ``self_id``,
+    A variant is a wire form of the event as received or in a message format; an event that cannot
+    be converted (see ``convert_event``) is offered as received. ``now`` is the monotonic time in seconds, ``account`` stands in for a missing ``self_id``,
     ``invalid`` is passed on to the report.
 
     Raises:
@@ -119,12 +120,16 @@ def fan_out(router: Router, events: Iterable[Event], now: float, account: int = 
     matched = queued = 0
     for event in batch:
         router._sequence += 1
-        forms: dict[str, bytes | Event] = {}
-        for outbox, form, _ in [router._rows[row] for row in router.match(event, account)]:
-            if form not in forms:
-                forms[form] = _build(event, form)
+        shown: dict[MessageFormat | None, Event] = {None: event}
+        variants: dict[tuple[Form, bytes], bytes | Event] = {}
+        for outbox, form, message_format, _ in [router._rows[row] for row in router.match(event, account)]:
+            if message_format is not None and message_format not in shown:
+                shown[message_format] = convert_event(event, message_format)
+            variant = form, shown[message_format].raw
+            if variant not in variants:
+                variants[variant] = _build(shown[message_format], form)
             touched.setdefault(id(outbox), (outbox, _drops(outbox)))
-            outcome = outbox.offer(forms[form], event.event_class, router._sequence, now)
+            outcome = outbox.offer(variants[variant], event.event_class, router._sequence, now)
             matched += 1
             queued += outcome in (Outcome.QUEUED, Outcome.DROPPED_OLDEST)
     return Report(

@@ -230,6 +230,12 @@ cdef Event convert(Event event, nc_message_format message_format):
     return event if raw is None else with_bytes(event, raw)
 
 
+cdef int index_of_format(object message_format) except -1:
+    if message_format not in MESSAGE_FORMATS:
+        raise ValueError(f"message_format must be one of {', '.join(MESSAGE_FORMATS)}, not {message_format!r}")
+    return MESSAGE_FORMATS.index(message_format)
+
+
 def convert_event(event, message_format):
     """The event with its message in that format, every other byte as received.
 
@@ -253,6 +259,4 @@ def convert_event(event, message_format):
     """
     if not isinstance(event, Event):
         raise TypeError(f"expected an event, not {type(event).__name__}")
-    if message_format not in MESSAGE_FORMATS:
-        raise ValueError(f"message_format must be one of {', '.join(MESSAGE_FORMATS)}, not {message_format!r}")
-    return convert(<Event> event, <nc_message_format> <int> MESSAGE_FORMATS.index(message_format))
+    return convert(<Event> event, <nc_message_format> index_of_format(message_format))

@@ -138,7 +138,7 @@ cdef class Router:
         free(self.kind_rows)
         free(self.sets)
         free(self.lanes)
-        free(self.forms)
+        free(self.variants)
         for index in range(INDEXES):
             nc_index_free(&self.indexes[index])
 
@@ -151,6 +151,7 @@ cdef class Router:
         Outbox outbox not None,
         form="json",
         *,
+        message_format=None,
         groups=None,
         exclude_groups=(),
         users=None,
@@ -164,12 +165,18 @@ cdef class Router:
     ):
         """Add a row that offers matching events to ``outbox`` as ``form``; returns its number.
 
+        ``message_format`` is how their messages are written then, "array" or "string"; None is as
+        received.
+
         Raises:
             TypeError: an argument or a member of a collection has the wrong type.
-            ValueError: the form is unknown, an id does not fit 64 bits, or a pattern is empty.
+            ValueError: the form or format is unknown, an id does not fit 64 bits, or a pattern is empty.
         """
         if form not in FORMS:
             raise ValueError(f"form must be one of {', '.join(FORMS)}, not {form!r}")
+        cdef int variant = FORMS.index(form)
+        if message_format is not None:
+            variant += FORM_COUNT * (1 + index_of_format(message_format))
         cdef tuple rules = check_rules(
             groups, exclude_groups, users, exclude_users, kinds, exclude_kinds, self_ids, private, self_messages, shard
         )
@@ -185,7 +192,7 @@ cdef class Router:
             self.outboxes.append(outbox)
             self.rules.append(rules)
         self.lanes[row] = outbox.lane
-        self.forms[row] = FORMS.index(form)
+        self.variants[row] = variant
         return row
 
     def replace(
@@ -203,7 +210,7 @@ cdef class Router:
         self_messages=False,
         shard=None,
     ):
-        """Give ``row`` new rules; its outbox and form stay.
+        """Give ``row`` new rules; its outbox, form and message format stay.
 
         Raises:
             KeyError: there is no such row.
@@ -270,15 +277,15 @@ cdef class Router:
         cdef uint64_t *sets = <uint64_t *> calloc(ROW_SETS * words, sizeof(uint64_t))
         cdef uint64_t *kind_rows = <uint64_t *> malloc((KIND_SLOTS + 1) * words * sizeof(uint64_t))
         cdef Lane **lanes = <Lane **> calloc(words * 64, sizeof(Lane *))
-        cdef uint8_t *forms = <uint8_t *> calloc(words * 64, 1)
-        cdef bint good = sets != NULL and kind_rows != NULL and lanes != NULL and forms != NULL
+        cdef uint8_t *variants = <uint8_t *> calloc(words * 64, 1)
+        cdef bint good = sets != NULL and kind_rows != NULL and lanes != NULL and variants != NULL
         for which in range(INDEXES):
             good = good and nc_index_widen(&self.indexes[which], words)
         if not good:
             free(sets)
             free(kind_rows)
             free(lanes)
-            free(forms)
+            free(variants)
             raise MemoryError
         for which in range(NO_ROW):
             for word in range(self.words):
@@ -286,16 +293,16 @@ cdef class Router:
         memset(sets + EVERY_ROW * words, 0xFF, words * sizeof(uint64_t))
         if self.words:
             memcpy(lanes, self.lanes, self.words * 64 * sizeof(Lane *))
-            memcpy(forms, self.forms, self.words * 64)
+            memcpy(variants, self.variants, self.words * 64)
         self.forget_kinds()
         free(self.kind_rows)
         free(self.sets)
         free(self.lanes)
-        free(self.forms)
+        free(self.variants)
         self.sets = sets
         self.kind_rows = kind_rows
         self.lanes = lanes
-        self.forms = forms
+        self.variants = variants
         self.words = words
         return 0
 

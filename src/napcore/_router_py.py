@@ -10,11 +10,12 @@ from zlib import crc32
 
 from napcore._event_py import Event
 from napcore._outbox_py import Outbox
-from napcore.types import Form
+from napcore.types import Form, MessageFormat
 
 __all__ = ("Router",)
 
 _FORMS: Final = ("event", "json", "frame", "masked", "sse")
+_MESSAGE_FORMATS: Final = ("array", "string")
 _INT64: Final = 1 << 63
 
 _PRIVATE_MESSAGES: Final = ("message.private", "message_sent.private")
@@ -122,7 +123,7 @@ class Router:
     __slots__ = ("_free", "_rows", "_sequence")
 
     def __init__(self) -> None:
-        self._rows: dict[int, tuple[Outbox, Form, _Rules]] = {}
+        self._rows: dict[int, tuple[Outbox, Form, MessageFormat | None, _Rules]] = {}
         self._free: list[int] = []
         self._sequence = 0
 
@@ -140,6 +141,7 @@ class Router:
         outbox: Outbox,
         form: Form = "json",
         *,
+        message_format: MessageFormat | None = None,
         groups: Collection[int] | None = None,
         exclude_groups: Collection[int] = (),
         users: Collection[int] | None = None,
@@ -153,19 +155,24 @@ class Router:
     ) -> int:
         """Add a row that offers matching events to ``outbox`` as ``form``; returns its number.
 
+        ``message_format`` is how their messages are written then, "array" or "string"; None is as
+        received.
+
         Raises:
             TypeError: an argument or a member of a collection has the wrong type.
-            ValueError: the form is unknown, an id does not fit 64 bits, or a pattern is empty.
+            ValueError: the form or format is unknown, an id does not fit 64 bits, or a pattern is empty.
         """
         if not isinstance(outbox, Outbox):
             raise TypeError(f"expected an Outbox, not {type(outbox).__name__}")
         if form not in _FORMS:
             raise ValueError(f"form must be one of {', '.join(_FORMS)}, not {form!r}")
+        if message_format is not None and message_format not in _MESSAGE_FORMATS:
+            raise ValueError(f"message_format must be one of {', '.join(_MESSAGE_FORMATS)}, not {message_format!r}")
         rules = _rules(
             groups, exclude_groups, users, exclude_users, kinds, exclude_kinds, self_ids, private, self_messages, shard
         )
         row = heapq.heappop(self._free) if self._free else len(self._rows)
-        self._rows[row] = outbox, form, rules
+        self._rows[row] = outbox, form, message_format, rules
         return row
 
     def replace(
@@ -183,18 +190,18 @@ class Router:
         self_messages: bool = False,
         shard: tuple[int, int] | None = None,
     ) -> None:
-        """Give ``row`` new rules; its outbox and form stay.
+        """Give ``row`` new rules; its outbox, form and message format stay.
 
         Raises:
             KeyError: there is no such row.
             TypeError: a member of a collection has the wrong type.
             ValueError: an id does not fit 64 bits, or a pattern is empty.
         """
-        outbox, form, _ = self._rows[row]
+        outbox, form, message_format, _ = self._rows[row]
         rules = _rules(
             groups, exclude_groups, users, exclude_users, kinds, exclude_kinds, self_ids, private, self_messages, shard
         )
-        self._rows[row] = outbox, form, rules
+        self._rows[row] = outbox, form, message_format, rules
 
     def remove(self, row: int) -> None:
         """Forget ``row``; its number may be given out again.
@@ -207,7 +214,7 @@ class Router:
 
     def match(self, event: Event, account: int = 0) -> list[int]:
         """The rows that want ``event``, ascending; ``account`` stands in for a missing ``self_id``."""
-        return sorted(row for row, (_, _, rules) in self._rows.items() if rules.passes(event, account))
+        return sorted(row for row, (_, _, _, rules) in self._rows.items() if rules.passes(event, account))
 
 
 def _rules(
