@@ -493,7 +493,9 @@ def fan_out(Router router not None, events, double now, int64_t account=0, Py_ss
     """Offer each event to every row that wants it; each variant is made once per event and shared.
 
     A variant is a wire form of the event as received or in a message format; an event that cannot
-    be converted (see ``convert_event``) is offered as received. ``now`` is the monotonic time in seconds, ``account`` stands in for a missing ``self_id``,
+    be converted (see ``convert_event``) is offered as received.
+
+    ``now`` is the monotonic time in seconds, ``account`` stands in for a missing ``self_id``,
     ``invalid`` is passed on to the report.
 
     Raises:

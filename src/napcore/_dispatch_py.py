@@ -106,7 +106,9 @@ def fan_out(router: Router, events: Iterable[Event], now: float, account: int = 
     """Offer each event to every row that wants it; each variant is made once per event and shared.
 
     A variant is a wire form of the event as received or in a message format; an event that cannot
-    be converted (see ``convert_event``) is offered as received. ``now`` is the monotonic time in seconds, ``account`` stands in for a missing ``self_id``,
+    be converted (see ``convert_event``) is offered as received.
+
+    ``now`` is the monotonic time in seconds, ``account`` stands in for a missing ``self_id``,
     ``invalid`` is passed on to the report.
 
     Raises:

@@ -45,6 +45,7 @@ def test_a_whole_configuration() -> None:
                     "groups": [342561735, 1062848088],
                     "kinds": ["message"],
                     "private": False,
+                    "message_format": "string",
                     "queue": {
                         "max_events": 100,
                         "max_bytes": "4MiB",
@@ -54,7 +55,7 @@ def test_a_whole_configuration() -> None:
                 },
                 {"name": "hoshino", "token": "its-own", "heartbeat": "5s"},
             ],
-            "defaults": {"heartbeat": 20, "queue": {"max_events": 7, "notice_ttl": "off"}},
+            "defaults": {"heartbeat": 20, "message_format": "array", "queue": {"max_events": 7, "notice_ttl": "off"}},
         }
     )
     assert config.listen is not None
@@ -78,9 +79,11 @@ def test_a_whole_configuration() -> None:
         "policy": Policy(
             max_events=100, max_bytes=4 << 20, overflow="drop_newest", message_ttl=600.0, notice_ttl=math.inf
         ),
+        "message_format": "string",
         "heartbeat": 20,
     }
     assert (hoshino["url"], hoshino["token"], hoshino["heartbeat"]) == (None, "its-own", 5)
+    assert hoshino["message_format"] == "array"
     assert hoshino["policy"] == Policy(max_events=7, notice_ttl=math.inf)
 
 
@@ -93,7 +96,7 @@ def test_the_empty_configuration() -> None:
 def test_the_names_are_those_of_the_library() -> None:
     from napcore.net.relay import Relay
 
-    inline = set(ClientConfig.__struct_fields__) - {"name", "url", "token", "heartbeat", "queue"}
+    inline = set(ClientConfig.__struct_fields__) - {"name", "url", "token", "message_format", "heartbeat", "queue"}
     not_built = {"keep", "max_in_flight", "catch_up_rate"}
     assert inline == {field.name for field in fields(Filter)}
     assert set(QueueConfig.__struct_fields__) == {field.name for field in fields(Policy)} - not_built
@@ -151,6 +154,11 @@ def test_every_mistake_is_told() -> None:
             client(kinds=["message."]),
             "client[0].kinds: a kind looks like 'message.group' or 'notice.*', not 'message.'",
         ),
+        (
+            client(message_format="arry"),
+            "client[0].message_format: must be one of array, string, not 'arry' (did you mean 'array'?)",
+        ),
+        ({"defaults": {"message_format": 1}}, "defaults.message_format: must be one of array, string, not 1"),
         (client(heartbeat=0), "client[0].heartbeat: must be more than 0 and finite, not 0"),
         (client(heartbeat="off"), "client[0].heartbeat: must be more than 0 and finite, not inf"),
         (client(name="中"), "client[0].name: must be 1 to 64 letters, digits, '_', '.' or '-', not '中'"),
@@ -200,9 +208,7 @@ def test_mistakes(data: dict[str, Any], problem: str) -> None:
 @pytest.mark.parametrize(
     ("data", "key"),
     [
-        (client(message_format="array"), "client[0].message_format"),
         ({"send_rate": "safe"}, "send_rate"),
-        ({"defaults": {"message_format": "string"}}, "defaults.message_format"),
         (queue(keep={"users": [1]}), "client[0].queue.keep"),
         (queue(max_in_flight=5), "client[0].queue.max_in_flight"),
         (queue(catch_up_rate="off"), "client[0].queue.catch_up_rate"),

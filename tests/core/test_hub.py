@@ -568,3 +568,27 @@ def test_events_compare_by_their_bytes(hub: Hub) -> None:
     taken = client.take()
     assert taken == [peek(raw())]
     assert isinstance(taken[0], Event)
+
+
+@pytest.mark.parametrize("form", ["event", "json"])
+def test_a_client_gets_its_message_format(hub: Hub, form: Any) -> None:
+    made = {
+        message_format: hub.add(str(message_format), form=form, message_format=message_format)
+        for message_format in (None, "array", "string")
+    }
+    assert [client.message_format for client in made.values()] == [None, "array", "string"]
+    hub.publish(raw(message=[{"type": "at", "data": {"qq": "1"}}]))
+    hub.publish(raw(message="[CQ:at,qq=1]"))
+    taken = {
+        message_format: [orjson.loads(item if form == "json" else item.raw)["message"] for item in client.take()]
+        for message_format, client in made.items()
+    }
+    array, string = [{"type": "at", "data": {"qq": "1"}}], "[CQ:at,qq=1]"
+    assert taken == {None: [array, string], "array": [array, array], "string": [string, string]}
+
+
+def test_an_unknown_message_format_is_refused(hub: Hub) -> None:
+    with pytest.raises(ConfigError, match="message_format: must be one of array, string, not 'cq'") as raised:
+        hub.add("a", message_format="cq")  # type: ignore[arg-type]
+    assert raised.value.errors[0].key == "message_format"
+    assert hub.clients == {}

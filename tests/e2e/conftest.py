@@ -23,6 +23,7 @@ from napcore.net.relay import RemoteClient
 from napcore.net.ws_server import Listener
 from napcore.testing import Simulator
 from napcore.testing.change import Change
+from napcore.types import MessageFormat
 
 SELF_ID = 1444683668
 PATIENCE = 20.0
@@ -47,6 +48,8 @@ class Bot:
         self.ready = False
         self.events: list[tuple[str, int | None, int | None, int | None]] = []
         """Kind, group, user and message id of each event in the order they came; meta events are in :attr:`meta`."""
+        self.messages: dict[int, list[Any]] = {}
+        """The segments of messages by message id, as pairs of type and data."""
         self.meta: list[tuple[str, str | None, bool | None]] = []
         """Kind, sub_type and ``online`` of each meta event."""
         self.answered: dict[int, int] = {}
@@ -149,6 +152,8 @@ class Bot:
                 self.on_event(line["message_id"])
             case "event":
                 self.events.append((line["kind"], line["group_id"], line["user_id"], line["message_id"]))
+                if line["message"]:
+                    self.messages[line["message_id"]] = line["message"]
             case "meta":
                 self.meta.append((line["kind"], line["sub_type"], line["online"]))
             case "answered":
@@ -247,10 +252,24 @@ class Stage:
         bot.start(self._tasks)
         await self.wait_for(lambda: bot.ready)
 
-    async def dial(self, bot: Bot, *, token: str | None = None, **rules: Collection[int] | bool) -> RemoteClient:
+    async def dial(
+        self,
+        bot: Bot,
+        *,
+        token: str | None = None,
+        message_format: MessageFormat | None = None,
+        **rules: Collection[int] | bool,
+    ) -> RemoteClient:
         """Make a framework that listens a client of the relay; ``rules`` as :class:`Filter`."""
         await self.wait_for(lambda: bot.ready)
-        client = self.relay.add_client(bot.name, bot.url, token=token, filter=Filter(**rules), heartbeat=HEARTBEAT)
+        client = self.relay.add_client(
+            bot.name,
+            bot.url,
+            token=token,
+            filter=Filter(**rules),
+            message_format=message_format,
+            heartbeat=HEARTBEAT,
+        )
         if self.relay.statistics().accounts:
             await self.wait_for(lambda: bot.lifecycles == 1)
         return client

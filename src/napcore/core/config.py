@@ -17,7 +17,7 @@ from napcore.core.onebot import NAME
 from napcore.core.policy import Policy
 from napcore.core.tables import NOT_BUILT, read_fields
 from napcore.errors import ConfigError, ConfigProblem
-from napcore.types import Overflow
+from napcore.types import MessageFormat, Overflow
 
 __all__ = ("ClientConfig", "Config", "DefaultsConfig", "ListenConfig", "QueueConfig", "UpstreamConfig")
 
@@ -88,6 +88,7 @@ class QueueConfig(Table, frozen=True, kw_only=True):
 class DefaultsConfig(Table, frozen=True, kw_only=True):
     """``[defaults]``: what clients get that do not say otherwise; ``queue`` key by key."""
 
+    message_format: MessageFormat | None = None
     heartbeat: float = 15.0
     queue: QueueConfig = QueueConfig()
 
@@ -166,6 +167,7 @@ class ClientConfig(Table, frozen=True, kw_only=True):
     private: bool = True
     self_messages: bool = False
     shard: str | None = None
+    message_format: MessageFormat | None = None
     heartbeat: float | None = None
     queue: QueueConfig = QueueConfig()
 
@@ -193,6 +195,7 @@ class ClientConfig(Table, frozen=True, kw_only=True):
             "token": self.token,
             "filter": self.filter(),
             "policy": self.policy(defaults),
+            "message_format": self.message_format or defaults.message_format,
             "heartbeat": defaults.heartbeat if self.heartbeat is None else self.heartbeat,
         }
 

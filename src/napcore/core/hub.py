@@ -9,11 +9,12 @@ from types import MappingProxyType
 from typing import Any
 
 from napcore.core.filter import Filter
+from napcore.core.message import check_message_format
 from napcore.core.policy import Policy
 from napcore.core.stats import ClientStatistics
 from napcore.dispatch import Event, Report, Router, fan_out, peek
 from napcore.errors import BadEvent, ConfigError
-from napcore.types import Form
+from napcore.types import Form, MessageFormat
 
 __all__ = ("Hub", "HubClient")
 
@@ -21,14 +22,24 @@ __all__ = ("Hub", "HubClient")
 class HubClient:
     """One consumer of a hub: its filter, its bounds and what waits for it. Made by :meth:`Hub.add`."""
 
-    def __init__(self, hub: Hub, name: str, filter: Filter, policy: Policy, form: Form, owner: object) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        name: str,
+        filter: Filter,
+        policy: Policy,
+        form: Form,
+        message_format: MessageFormat | None,
+        owner: object,
+    ) -> None:
         self.name = name
         self.policy = policy
         self.form = form
+        self.message_format = message_format
         self.outbox = policy.outbox(self if owner is None else owner)
         self._hub = hub
         self._filter = filter
-        self._row: int | None = hub.router.add(self.outbox, form, **filter.rules())
+        self._row: int | None = hub.router.add(self.outbox, form, message_format=message_format, **filter.rules())
 
     @property
     def filter(self) -> Filter:
@@ -105,20 +116,25 @@ class Hub:
         policy: Policy | None = None,
         *,
         form: Form = "event",
+        message_format: MessageFormat | None = None,
         owner: object = None,
     ) -> HubClient:
         """Add a client that sees events from now on.
 
-        ``form`` is what it takes: Events, their JSON bytes, or WebSocket text frames. ``owner``
-        is what ``Report.ready`` lists for it; by default the client itself.
+        ``form`` is what it takes: Events, their JSON bytes, or WebSocket text frames.
+        ``message_format`` is how messages are written then, "array" or "string" (CQ codes), None
+        as received; what cannot be converted comes as received. ``owner`` is what
+        ``Report.ready`` lists for it; by default the client itself.
 
         Raises:
-            ConfigError: the name is taken, or the policy cannot be carried out.
+            ConfigError: the name is taken, there is no such format, or the policy cannot be
+                carried out.
         """
         self._check_idle_thread()
         if name in self._clients:
             raise ConfigError(f"a client named {name!r} exists already", key="name")
-        client = HubClient(self, name, filter or Filter(), policy or Policy(), form, owner)
+        check_message_format(message_format)
+        client = HubClient(self, name, filter or Filter(), policy or Policy(), form, message_format, owner)
         self._clients[name] = client
         return client
 

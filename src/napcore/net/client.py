@@ -16,6 +16,7 @@ from napcore.core.policy import Policy
 from napcore.core.stats import ClientStatistics
 from napcore.dispatch import Outbox
 from napcore.net.link import Link
+from napcore.types import MessageFormat
 
 if TYPE_CHECKING:
     import ssl
@@ -37,6 +38,7 @@ class RemoteClient:
         token: str | None,
         filter: Filter,
         policy: Policy,
+        message_format: MessageFormat | None,
         heartbeat: float,
         ssl_context: ssl.SSLContext | None,
         declared: bool = True,
@@ -45,6 +47,7 @@ class RemoteClient:
         self.url = url
         self.token = token
         self.policy = policy
+        self.message_format = message_format
         self.heartbeat = heartbeat
         self.ssl_context = ssl_context
         self.declared = declared
@@ -93,6 +96,7 @@ class Session:
             self._bound(client.filter),
             client.policy,
             form="frame" if client.url is None else "masked",
+            message_format=client.message_format,
             owner=self,
         )
 

@@ -76,6 +76,7 @@ class Clients:
             token=None,
             filter=Filter(),
             policy=Policy(),
+            message_format=None,
             heartbeat=HEARTBEAT,
             ssl_context=None,
             declared=False,

@@ -18,6 +18,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from napcore.core.admission import Door
 from napcore.core.filter import Filter
+from napcore.core.message import check_message_format
 from napcore.core.onebot import NAME, encode_call
 from napcore.core.policy import Policy
 from napcore.core.stats import RelayStatistics
@@ -33,7 +34,7 @@ from napcore.net.upstream import Upstream
 from napcore.net.websocket import check_url
 from napcore.net.ws_client import dial_session, dial_upstream
 from napcore.net.ws_server import Listener, open_listener
-from napcore.types import Segment
+from napcore.types import MessageFormat, Segment
 
 if TYPE_CHECKING:
     from napcore.core.config import Config
@@ -177,22 +178,26 @@ class Relay(anyio.AsyncContextManagerMixin):
         token: str | None = None,
         filter: Filter | None = None,
         policy: Policy | None = None,
+        message_format: MessageFormat | None = None,
         heartbeat: float = HEARTBEAT,
         ssl_context: ssl.SSLContext | None = None,
     ) -> RemoteClient:
         """Add a client: one we dial, once per account, or (``url`` None) one that dials us.
 
+        ``message_format`` is how messages of events are written for it, "array" or "string" (CQ
+        codes), whatever the upstream sends; None is as received. Its requests may have either.
         ``heartbeat`` is the seconds between our heartbeat events on its links.
 
         Raises:
-            ConfigError: the name is taken or malformed, the URL is not ws:// or wss://, or the
-                policy asks for something not built.
+            ConfigError: the name is taken or malformed, the URL is not ws:// or wss://, there is
+                no such format, or the policy asks for something not built.
         """
         self._check()
         if not NAME.fullmatch(name):
             raise ConfigError(f"a name is 1 to 64 letters, digits, '_', '.' or '-', not {name!r}", key="name")
         if name in self.traffic.clients:
             raise ConfigError(f"a client named {name!r} exists already", key="name")
+        check_message_format(message_format)
         if not heartbeat > 0:
             raise ConfigError(f"must be greater than 0, not {heartbeat!r}", key="heartbeat")
         policy = policy or Policy()
@@ -205,6 +210,7 @@ class Relay(anyio.AsyncContextManagerMixin):
             token=token or None,
             filter=filter or Filter(),
             policy=policy,
+            message_format=message_format,
             heartbeat=heartbeat,
             ssl_context=ssl_context,
         )

@@ -9,7 +9,7 @@ import os
 import time
 
 import records
-from aiocqhttp import ActionFailed, CQHttp, Event
+from aiocqhttp import ActionFailed, CQHttp, Event, Message
 
 bot = CQHttp(access_token=os.environ.get("BOT_TOKEN"), api_timeout_sec=float(os.environ["API_TIMEOUT"]))
 
@@ -17,7 +17,7 @@ bot = CQHttp(access_token=os.environ.get("BOT_TOKEN"), api_timeout_sec=float(os.
 # Handlers of more specific events come first and may wait; hooks run in the order of arrival.
 @bot.before("message", "notice", "request", "meta_event")
 async def write_down(event: Event) -> None:
-    records.write_event(event)
+    records.write_event(event, Message(event.get("message") if event.type == "message" else ""))
 
 
 @bot.on_message("group")

@@ -14,7 +14,7 @@ question = on_startswith("!")
 
 @event_preprocessor
 async def write_down(event: Event) -> None:
-    records.write_event(event)
+    records.write_event(event, getattr(event, "original_message", ()))
 
 
 @question.handle()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from typing import Any
 
 NAME = os.environ["BOT_NAME"]
@@ -19,8 +20,8 @@ def write(line: str, **fields: Any) -> None:
     _lines.write(json.dumps({"line": line, **fields}) + "\n")
 
 
-def write_event(event: Any) -> None:
-    """Write down an event of either framework."""
+def write_event(event: Any, message: Iterable[Any]) -> None:
+    """Write down an event of either framework, with its message as the framework has read it."""
     post_type = event.post_type
     kind = f"{post_type}.{getattr(event, f'{post_type}_type', None)}"
     if post_type == "meta_event":
@@ -29,4 +30,4 @@ def write_event(event: Any) -> None:
         write("meta", kind=kind, sub_type=getattr(event, "sub_type", None), online=online)
     else:
         ids = {name: getattr(event, name, None) for name in ("group_id", "user_id", "message_id")}
-        write("event", kind=kind, **ids)
+        write("event", kind=kind, message=[(segment.type, segment.data) for segment in message], **ids)
