@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from bench import chart, encode, instructions, memory, path, peek, peers, route, texts
+from bench import chart, encode, instructions, memory, message, path, peek, peers, route, texts
 from bench.report import Results, Table, as_json, flatness, plain_table, section_text
 from bench.rounds import Failed, Timing, interleave
 from bench.workload import SUBJECT, Row, Verdict, Workload, measured
@@ -25,11 +25,15 @@ SECTIONS: dict[str, Callable[[int], Iterator[Workload]]] = {
     "peek": peek.workloads,
     "route": route.workloads,
     "encode": encode.workloads,
+    "message": message.workloads,
     "path": path.workloads,
     "text index": texts.workloads,
 }
 EXTRAS = ("peek without SIMD", "memory", "text index, changes")
-PACKAGES = ("napcore", "orjson", "msgspec", "pyahocorasick", "pysimdjson", "websockets")
+PACKAGES = (
+    *("napcore", "orjson", "msgspec", "pyahocorasick", "pysimdjson", "websockets"),
+    *("nonebot-adapter-onebot", "aiocqhttp"),
+)
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def readers() -> dict[str, Reader]:
         "msgspec Struct": (decode_head, ids_of_object),
         "json.loads": (json.loads, ids_of_dict),
     }
-    if (simdjson := _optional("simdjson", "pysimdjson")) is not None:
+    if (simdjson := optional("simdjson", "pysimdjson")) is not None:
         parse = simdjson.Parser().parse
 
         def read(raw: bytes) -> tuple[Any, ...]:
@@ -55,7 +55,7 @@ def readers() -> dict[str, Reader]:
 
 def pyahocorasick(words: Sequence[str]) -> Callable[[str], list[int]] | None:
     """Which of the words a text has, by their places in the list; None without the package."""
-    if (module := _optional("ahocorasick", "pyahocorasick")) is None:
+    if (module := optional("ahocorasick", "pyahocorasick")) is None:
         return None
     automaton = module.Automaton()
     for place, word in enumerate(words):
@@ -69,7 +69,8 @@ def pyahocorasick(words: Sequence[str]) -> Callable[[str], list[int]] | None:
     return match
 
 
-def _optional(module: str, package: str) -> Any:
+def optional(module: str, package: str) -> Any:
+    """The module; None, with a line in ``missing``, where it is not installed."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError:

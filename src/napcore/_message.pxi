@@ -37,8 +37,11 @@ cdef str escape(str text, bint comma):
     return text.replace(",", "&#44;") if comma else text
 
 
-cdef dict code_at(str text, Py_ssize_t at, Py_ssize_t *end):
-    """The segment whose code opens at a place, and the place behind it; or None and the place that is wrong."""
+cdef dict code_at(str text, Py_ssize_t at, Py_ssize_t *end, bint whole):
+    """The segment whose code opens at a place, and the place behind it; or None and the place that is wrong.
+
+    Unless it is wanted as a whole, only a text has its data.
+    """
     cdef int kind = PyUnicode_KIND(text)
     cdef void *characters = PyUnicode_DATA(text)
     cdef Py_ssize_t size = PyUnicode_GET_LENGTH(text)
@@ -50,6 +53,7 @@ cdef dict code_at(str text, Py_ssize_t at, Py_ssize_t *end):
     if at == start:
         return None
     name = PyUnicode_Substring(text, start, at)
+    whole = whole or name == "text"
     while has_character(text, at, c","):
         start = at + 1
         at = end[0] = end_of_name(text, start)
@@ -57,14 +61,15 @@ cdef dict code_at(str text, Py_ssize_t at, Py_ssize_t *end):
             break
         if not has_character(text, at, c"="):
             return None
-        key = PyUnicode_Substring(text, start, at)
+        key = PyUnicode_Substring(text, start, at) if whole else None
         start = at = at + 1
         while at < size:
             character = PyUnicode_READ(kind, characters, at)
             if character == c"," or character == c"]":
                 break
             at += 1
-        data[key] = unescape(PyUnicode_Substring(text, start, at))
+        if whole:
+            data[key] = unescape(PyUnicode_Substring(text, start, at))
     end[0] = at
     if not has_character(text, at, c"]"):
         return None
@@ -74,6 +79,25 @@ cdef dict code_at(str text, Py_ssize_t at, Py_ssize_t *end):
 
 cdef inline dict text_segment(str text):
     return {"type": "text", "data": {"text": unescape(text)}}
+
+
+cdef list read_segments(str text, bint whole):
+    cdef Py_ssize_t size = PyUnicode_GET_LENGTH(text)
+    cdef Py_ssize_t done = 0, end
+    cdef Py_ssize_t at = PyUnicode_Find(text, OPENING, 0, size, 1)
+    cdef list segments = []
+    cdef dict segment
+    while at >= 0:
+        segment = code_at(text, at, &end, whole)
+        if segment is not None:
+            if at > done:
+                segments.append(text_segment(PyUnicode_Substring(text, done, at)))
+            segments.append(segment)
+            done = end
+        at = PyUnicode_Find(text, OPENING, end, size, 1)
+    if done < size:
+        segments.append(text_segment(PyUnicode_Substring(text, done, size)))
+    return segments
 
 
 def parse_message(text):
@@ -88,23 +112,7 @@ def parse_message(text):
     """
     if not isinstance(text, str):
         raise TypeError(f"expected str, not {type(text).__name__}")
-    cdef str source = str(text)
-    cdef Py_ssize_t size = PyUnicode_GET_LENGTH(source)
-    cdef Py_ssize_t done = 0, end
-    cdef Py_ssize_t at = PyUnicode_Find(source, OPENING, 0, size, 1)
-    cdef list segments = []
-    cdef dict segment
-    while at >= 0:
-        segment = code_at(source, at, &end)
-        if segment is not None:
-            if at > done:
-                segments.append(text_segment(PyUnicode_Substring(source, done, at)))
-            segments.append(segment)
-            done = end
-        at = PyUnicode_Find(source, OPENING, end, size, 1)
-    if done < size:
-        segments.append(text_segment(PyUnicode_Substring(source, done, size)))
-    return segments
+    return read_segments(str(text), True)
 
 
 cdef str check_name(object name):
@@ -179,7 +187,7 @@ def plain_text(message):
     if isinstance(message, str):
         if OPENING not in message:
             return unescape(str(message))
-        message = parse_message(message)
+        message = read_segments(str(message), False)
     elif not isinstance(message, list):
         return ""
     cdef list texts = []
