@@ -31,14 +31,8 @@ SECTIONS: dict[str, Callable[[int], Iterator[Workload]]] = {
 }
 EXTRAS = ("peek without SIMD", "memory", "text index, changes")
 PACKAGES = (
-    "napcore",
-    "orjson",
-    "msgspec",
-    "pyahocorasick",
-    "pysimdjson",
-    "websockets",
-    "nonebot-adapter-onebot",
-    "aiocqhttp",
+    *("napcore", "orjson", "msgspec", "pyahocorasick", "pysimdjson", "websockets"),
+    *("nonebot-adapter-onebot", "aiocqhttp"),
 )
 
 

@@ -37,6 +37,27 @@ def documents() -> list[bytes]:
     return found
 
 
+def messages() -> list[bytes]:
+    """Values of ``message`` as JSON, and what lies between the quotes of CQ strings."""
+    found = []
+    for document in documents():
+        try:
+            event = json.loads(document)
+        except ValueError:
+            continue
+        for key in ("message", "raw_message") if isinstance(event, dict) else ():
+            value = json.dumps(event.get(key), ensure_ascii=False, separators=(",", ":"))
+            if key in event and len(value) <= LONGEST:
+                found.append((value[1:-1] if value.startswith('"') else value).encode("utf-8", "backslashreplace"))
+    found.append(b'[ { "data" : { "b" : [ 1.50 , { "c" : "\\\\" } ] , "b2" : null } , "type" : "a" } ]')
+    found.append(b'[{"type":"a","type":"b","data":{"c":1,"c":2}},{"t\\u0079pe":"text","data":{"text":"&[],"}}]')
+    found.append(b"[CQ:a,b=&#44;&amp;#91;,b=2,][CQ:c,d[CQ:e]\\u005bCQ:f\\u002cg=\\u0026amp;]\\ud83d")
+    for size in (14, 15, 16, 17, 31, 33):  # around the width of the vectors
+        found.append(b"x" * size + b"&amp;" + b"y" * size + b"[CQ:a,b=" + b"z" * size + b"]")
+        found.append(b'[{"type":"a","data":{"b":"%b,","c":["%b"]}}]' % (b"x" * size, b"y" * size))
+    return sorted(set(found))
+
+
 def programs() -> list[bytes]:
     """Sequences of operations, for the harnesses that read their input as such; always the same ones."""
     chance = random.Random(0)
@@ -46,5 +67,6 @@ def programs() -> list[bytes]:
 def write(kind: str, folder: Path) -> None:
     """Write the seeds of this kind into ``folder``, which may hold finds of earlier runs."""
     folder.mkdir(parents=True, exist_ok=True)
-    for number, seed in enumerate(documents() if kind == "documents" else programs()):
+    seeds = {"documents": documents, "messages": messages, "programs": programs}[kind]()
+    for number, seed in enumerate(seeds):
         (folder / f"seed-{number:03d}").write_bytes(seed)

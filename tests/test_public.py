@@ -27,8 +27,8 @@ from napcore.net.ws_server import Listener
 
 DOCUMENTED = {
     "events": {"Event", "Request", "Response", "Segment", "peek", "peek_frame", "peek_request"},
-    "in process": {"Filter", "Hub", "HubClient", "Outcome", "Policy", "Report", "TextIndex"},
     "messages": {"convert_event", "format_message", "parse_message", "plain_text"},
+    "in process": {"Filter", "Hub", "HubClient", "Outcome", "Policy", "Report", "TextIndex"},
     "over the network": {"Config", "Relay", "load_config", "run"},
     "errors": {
         "ActionFailed",

@@ -7,6 +7,7 @@
 #define NAPCORE_MESSAGE_H
 
 #include "_cq.h"
+#include "_json.h"
 
 typedef enum { NC_ARRAY, NC_STRING } nc_message_format;
 

@@ -21,11 +21,12 @@ from typing import Any, get_args
 import orjson
 
 from napcore.errors import BadEvent
-from napcore.types import Form
+from napcore.types import Form, MessageFormat
 
 BATCH = 16
 FORMS = get_args(Form)
 OVERFLOWS = ("drop_oldest", "drop_newest", "disconnect")
+MESSAGE_FORMATS = (None, *get_args(MessageFormat))
 TEXT = "\u6c49\u5b57 text \U0001f600" * 8
 
 
@@ -38,11 +39,22 @@ def frames() -> list[bytes]:
         {"post_type": "request", "request_type": "group", "sub_type": "invite", "group_id": 2, "user_id": 2},
         {"post_type": "meta_event", "meta_event_type": "heartbeat", "self_id": 1 << 62},
         {"post_type": "guild", "guild_type": TEXT},
+        {
+            "post_type": "message",
+            "message": [{"type": "at", "data": {"qq": 1}}, {"type": "text", "data": {"text": "&"}}],
+        },
+        {"post_type": "message", "message": "[CQ:at,qq=1]&amp;[CQ:", "raw_message": "x", "message_format": "string"},
+        {"post_type": "message", "message": [{"type": "no name"}]},
         {"status": "ok", "retcode": 0, "stream": "s", "echo": {"n": [1, TEXT]}},
         {"action": "send_msg", "params": {"group_id": "1", "message_type": "group"}, "echo": TEXT},
     ]
+    # With that many members it is the twin that converts it.
+    odd = {"post_type": "message", "message": [{"type": "a", "data": dict.fromkeys(map(str, range(33)))}]}
     refused = [b"", b"[]", b'{"a":\xff}', b'{"post_type":"' + b"x" * 100, b"\xef\xbb\xbf{}", b'{"a":' * 600]
-    return [orjson.dumps(one) for one in fields] * 3 + [b'{"post_type":"\\u006eotice","\\ud83d":"\\udc00"}', *refused]
+    return [orjson.dumps(one) for one in (*fields * 3, odd)] + [
+        b'{"post_type":"\\u006eotice","\\ud83d":"\\udc00"}',
+        *refused,
+    ]
 
 
 class Load:
@@ -61,8 +73,8 @@ class Load:
             for form in FORMS
             for overflow in OVERFLOWS
         ]
-        for form, outbox in self.outboxes:
-            self.router.add(outbox, form, exclude_groups=[9])
+        for place, (form, outbox) in enumerate(self.outboxes):
+            self.router.add(outbox, form, message_format=MESSAGE_FORMATS[place % 3], exclude_groups=[9])
         self.outcomes = 0
 
     def read(self, raw: bytes) -> Any:
@@ -83,6 +95,18 @@ class Load:
             self.outcomes += len(found.data) + len(repr(found)) > 0
         return event
 
+    def convert(self, event: Any) -> None:
+        """Its message to both formats, and read and written apart from it."""
+        for message_format in MESSAGE_FORMATS[1:]:
+            message = self.core.convert_event(event, message_format).data.get("message")
+            self.outcomes += len(self.core.plain_text(message))
+            if isinstance(message, str):
+                message = self.core.parse_message(message)
+            try:
+                self.outcomes += len(self.core.format_message(message))
+            except (TypeError, ValueError) as error:
+                self.outcomes += len(str(error))
+
     def batch(self, number: int) -> None:
         """Fan a batch out, then let its links write, confirm, fall or be cleared, each in turn."""
         now = float(number)
@@ -90,6 +114,8 @@ class Load:
         events = [event for event in map(self.read, raws) if event is not None]
         report = self.core.fan_out(self.router, events, now, 10001, 1)
         self.outcomes += len(report.ready) + report.dropped
+        for event in events[number % 16 :: 16]:
+            self.convert(event)
         for place, (form, outbox) in enumerate(self.outboxes):
             self.use(form, outbox, number + place, now)
         if number % 8 == 0:
