@@ -34,7 +34,7 @@ static void *unreliable_realloc(void *block, size_t size)
 #undef malloc
 #undef realloc
 
-enum { ROWS = 24, MOST_PATTERNS = 6, LONGEST = 24, LONGEST_TEXT = 200, ALPHABET = 5 };
+enum { ROWS = 24, MOST_PATTERNS = 6, LONGEST = 24, LONGEST_TEXT = 200, ALPHABET = 5, BASE = 32 };
 
 typedef struct {
     int kind;
@@ -71,6 +71,20 @@ static void some_text(program *input, const uint32_t *alphabet, unsigned letters
 
         out[at] = choice < letters || at < 2 ? alphabet[choice % letters] : out[at - 1 - choice % 2];
     }
+}
+
+/* Parts of `base` one after the other, so that patterns and texts overlap deeply; returns the length. */
+static size_t parts_of(program *input, const uint32_t *base, uint32_t *out, size_t longest)
+{
+    size_t size = 0;
+
+    do {
+        const size_t from = number(input, BASE), length = 1 + number(input, BASE);
+        size_t at;
+
+        for (at = from; at < BASE && at < from + length && size < longest; at++) out[size++] = base[at];
+    } while (number(input, 4) == 0 && size < longest);
+    return size;
 }
 
 static int is_at(const uint32_t *text, size_t size, size_t at, const pattern *pattern)
@@ -151,7 +165,8 @@ static void drop_row(nc_text_index *index, naive_row *rows, size_t row)
 
 /* New patterns for the row, in front of whatever it has; they all come or none. */
 static void change_row(
-    nc_text_index *index, naive_row *rows, size_t row, program *input, const uint32_t *alphabet, unsigned letters)
+    nc_text_index *index, naive_row *rows, size_t row, program *input, const uint32_t *alphabet, unsigned letters,
+    const uint32_t *base)
 {
     static const int kinds[] = {NC_COMMAND, NC_PREFIX, NC_FULL, NC_SUFFIX, NC_KEYWORD, NC_KEYWORD};
     naive_row made = {.live = 1};
@@ -165,8 +180,12 @@ static void change_row(
         pattern *const own = &made.patterns[at];
 
         own->kind = kinds[number(input, 6)];
-        own->size = 1 + number(input, number(input, 2) ? LONGEST : 4);
-        some_text(input, alphabet, letters, own->text, own->size);
+        if (number(input, 2)) {
+            own->size = parts_of(input, base, own->text, LONGEST);
+        } else {
+            own->size = 1 + number(input, number(input, 2) ? LONGEST : 4);
+            some_text(input, alphabet, letters, own->text, own->size);
+        }
     }
     if (!nc_text_make_row(index, row)) return;
     space = malloc(sizeof *space);
@@ -222,19 +241,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const unsigned letters = 2 + number(&input, ALPHABET - 1);
     nc_text_index index;
     naive_row rows[ROWS];
-    uint32_t text[LONGEST_TEXT];
+    uint32_t base[BASE], text[LONGEST_TEXT];
     size_t at, length, made = 0;
 
     memset(&index, 0, sizeof index);
     memset(rows, 0, sizeof rows);
     allocations_to_fail = 0;
+    some_text(&input, alphabet, letters, base, BASE);
     while (input.size) {
         const unsigned what = number(&input, 16);
 
         if (what < 5) {
             const size_t row = number(&input, ROWS) % (made + 1 < ROWS ? made + 1 : ROWS);
 
-            change_row(&index, rows, row, &input, alphabet, letters);
+            change_row(&index, rows, row, &input, alphabet, letters, base);
             if (index.rows_made > made) made = index.rows_made;
         } else if (what < 7) {
             const size_t row = number(&input, ROWS);
@@ -251,7 +271,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             }
         } else {
             length = number(&input, what < 12 ? 12 : LONGEST_TEXT);
-            some_text(&input, alphabet, letters, text, length);
+            if (what < 13) some_text(&input, alphabet, letters, text, length);
+            else length = parts_of(&input, base, text, LONGEST_TEXT);
             check_match(&index, rows, text, length, what % 2);
         }
         for (at = 0; at < 2; at++) {

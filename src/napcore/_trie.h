@@ -167,10 +167,11 @@ static inline int nc_gram_add(nc_trie *trie, uint32_t at)
     if (trie->nodes[at].depth == 1) trie->single++;
     if (trie->filter == NULL || (trie->filter_mask < NC_MOST_WORDS - 1
             && (trie->grams + trie->stale) * 2 / 3 > trie->filter_mask + 1)) {
-        if (nc_filter_renew(trie)) return nc_filter_mark(trie, at), 1;
-        trie->grams--;
-        if (trie->nodes[at].depth == 1) trie->single--;
-        return 0;
+        if (!nc_filter_renew(trie)) {
+            trie->grams--;
+            if (trie->nodes[at].depth == 1) trie->single--;
+            return 0;
+        }
     }
     nc_filter_mark(trie, at);
     return 1;

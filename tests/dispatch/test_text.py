@@ -449,3 +449,13 @@ def test_links_made_before_a_change(make: Any) -> None:
     assert index.match("abcdefghijklmnopq") == [long, tail]
     index.remove(long)
     assert index.match("abcdefghijklmnopq") == [tail]
+
+
+def test_words_behind_links_that_an_earlier_text_made(make: Any) -> None:
+    index = make()
+    index.add(keywords=["abcdefghijkl"])
+    index.add(keywords=["cdefghijklmn"])
+    index.add(keywords=["fg"])
+    assert index.match("cdefghijklmn") == [1, 2]
+    assert index.match("abcdefghijkX") == index.match("abcdefghXX") == [2]
+    assert index.match("abcdefghijklmn") == [0, 1, 2]

@@ -28,7 +28,10 @@ ALPHABETS = (
 def histories(draw: st.DrawFn) -> list[tuple[Any, ...]]:
     """What is done to an index, all over one alphabet."""
     letters = st.sampled_from(draw(st.sampled_from(ALPHABETS)))
-    word = st.text(letters, min_size=1, max_size=draw(st.sampled_from([3, 6, 12])))
+    # Patterns and texts that are parts of one string overlap deeply.
+    base = draw(st.text(letters, min_size=24, max_size=24))
+    part = st.tuples(st.integers(0, 20), st.integers(1, 16)).map(lambda cut: base[cut[0] : sum(cut)])
+    word = st.text(letters, min_size=1, max_size=draw(st.sampled_from([3, 6, 12]))) | part
     words = st.frozensets(word, max_size=4)
     rules = st.fixed_dictionaries(
         {},
@@ -39,7 +42,7 @@ def histories(draw: st.DrawFn) -> list[tuple[Any, ...]]:
             "ignore_case": st.booleans(),
         },
     )
-    text = st.text(letters, max_size=40)
+    text = st.text(letters, max_size=40) | st.lists(part, max_size=4).map("".join)
     return draw(
         st.lists(
             st.tuples(st.just("add"), rules)
