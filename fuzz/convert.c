@@ -15,6 +15,7 @@ static void *unreliable_realloc(void *block, size_t size)
     return realloc(block, size);
 }
 
+#define NC_CHUNK 40 /* so that short values need more than one */
 #define realloc unreliable_realloc
 #include "_message.h"
 #undef realloc

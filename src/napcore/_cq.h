@@ -152,10 +152,11 @@ static inline int nc_has_escape(nc_slice text)
 
 /* ---- entities in and out ---- */
 
-enum {
-    NC_CHUNK = 4096,                        /* room is made for what a chunk may become */
-    NC_SLACK = 32                           /* beyond that: an escape at its end, and whole vectors */
-};
+#ifndef NC_CHUNK
+#define NC_CHUNK 4096 /* bytes for which room is made at a time; a fuzzer wants fewer */
+#endif
+
+enum { NC_SLACK = 32 }; /* room beyond that: for an escape at its end, and for whole vectors */
 
 /* Whether nc_copy_plain stops at the byte. */
 static inline int nc_is_mark(uint8_t byte, int nested)

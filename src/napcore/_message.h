@@ -138,7 +138,7 @@ static inline int nc_put_nested(nc_buffer *out, nc_slice value, int comma)
     int inside = 0; /* of a string */
 
     while (p < value.end) {
-        const uint8_t *const stop = value.end - p > NC_BLOCK ? p + NC_BLOCK : value.end;
+        const uint8_t *const stop = value.end - p > NC_CHUNK ? p + NC_CHUNK : value.end;
         uint8_t *to;
 
         if (!nc_reserve(out, NC_ENTITY * (size_t)(stop - p) + NC_SLACK)) return 0;
