@@ -527,17 +527,20 @@ cdef class Router:
         cdef const uint64_t *found = self.rows_of(FOUND)
         cdef const uint64_t *conditional = self.rows_of(CONDITIONAL)
         cdef size_t size = self.words * sizeof(uint64_t)
-        cdef list rows = []
+        cdef list rows
         cdef bytes before
-        cdef uint64_t bits
+        cdef uint64_t bits = 0
         cdef size_t word
+        for word in range(self.words):
+            bits |= found[word] & conditional[word]
+        if not bits:
+            return 0
+        rows = []
         for word in range(self.words):
             bits = found[word] & conditional[word]
             while bits:
                 rows.append(word * 64 + nc_lowest_bit(bits))
                 bits &= bits - 1
-        if not rows:
-            return 0
         before = PyBytes_FromStringAndSize(<const char *> found, size)
         rows = self.failing(rows, event, account)
         # A condition may have asked this router about another event, or given it more rows.
