@@ -33,6 +33,7 @@ or a block of a server-sent event stream."""
 MessageFormat: TypeAlias = Literal["array", "string"]
 """How the ``message`` of an event is written: as an array of segments, or as one CQ string (what
 NapCat calls ``message_format`` and ``messagePostFormat``, go-cqhttp ``post-format``)."""
+
 Role: TypeAlias = Literal["owner", "admin", "member"]
 """What the sender of a group message is there (OneBot 11, event/message)."""
 

@@ -21,6 +21,7 @@ __all__ = ("TEXT_FIELDS", "Condition", "conditions_of", "text_condition", "text_
 Test = Callable[[Event, int], bool]
 
 TEXT_FIELDS: Final = ("commands", "prefix", "suffix", "fullmatch", "keywords")
+_MESSAGE: Final = int(EventClass.MESSAGE)
 _TEXT_OPTIONS: Final = ("command_start", "command_whitespace", "ignore_case")
 
 
@@ -71,12 +72,16 @@ def together(conditions: list[Condition]) -> Test | None:
     """All of them as one; None for none."""
     if not conditions:
         return None
+    if len(conditions) == 1 and not conditions[0].messages_only:
+        return conditions[0].test
     for_all = [condition.test for condition in conditions if not condition.messages_only]
     for_messages = [condition.test for condition in conditions if condition.messages_only] + for_all
 
     def holds(event: Event, account: int) -> bool:
-        tests = for_messages if event.event_class == EventClass.MESSAGE else for_all
-        return all(test(event, account) for test in tests)
+        for test in for_messages if event.event_class == _MESSAGE else for_all:
+            if not test(event, account):
+                return False
+        return True
 
     return holds
 

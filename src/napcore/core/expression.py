@@ -19,9 +19,8 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any, Final, Literal, NamedTuple
 
-import orjson
-
-from napcore.core.gjson import Get, compile_path, text_of
+from napcore._json_py import decode
+from napcore.core.gjson import MISSING, Get, compile_path, plain_key, text_of
 from napcore.core.regex import compile_regex
 from napcore.errors import ConfigError, ConfigProblem
 
@@ -37,6 +36,10 @@ Test = Callable[[Any], bool]
 
 _LONE: Final = re.compile("[\ud800-\udfff]")
 _REPLACEMENT: Final = "\ufffd"
+_LOWEST: Final = -(1 << 63)
+_HIGHEST: Final = (1 << 64) - 1
+_INTEGER: Final = re.compile("0|-?[1-9][0-9]{0,18}|[1-9][0-9]{19}")
+"""The text of integers, of those within 64 bits the only one."""
 _LONGEST_SHOWN: Final = 40
 
 
@@ -86,7 +89,7 @@ class Expression:
             self._json = json.dumps(document, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
         except (TypeError, ValueError, RecursionError) as error:
             raise ConfigError([ConfigProblem(file, None, "expression", f"is not JSON: {error}")]) from None
-        self._node = _Compiler(wrong).conjunction(orjson.loads(self._json), ())
+        self._node = _Compiler(wrong).conjunction(decode(self._json), ())
         if problems:
             raise ConfigError(problems)
         self.test = self._node.test
@@ -94,7 +97,7 @@ class Expression:
     @property
     def document(self) -> dict[str, Any]:
         """The decoded JSON, a copy of the caller's own."""
-        document: dict[str, Any] = orjson.loads(self._json)
+        document: dict[str, Any] = decode(self._json)
         return document
 
     def explain(self, data: Mapping[str, Any]) -> str:
@@ -118,7 +121,7 @@ class Expression:
 
 
 def _restore(json: bytes, file: str | None) -> Expression:
-    return Expression(orjson.loads(json), file=file)
+    return Expression(decode(json), file=file)
 
 
 _NEVER: Final = _Node("value", "", lambda value: False)
@@ -146,22 +149,23 @@ class _Compiler:
         if len(steps) >= DEEPEST:
             return self.wrong(steps, f"is nested more than {DEEPEST} deep")
         parts = tuple(self.entry(key, value, (*steps, key)) for key, value in argument.items())
-        return _Node("and", _place(steps), _all(parts), parts)
+        return _Node("and", _place(steps), _all(parts), tuple((get, node) for _, get, node in parts))
 
-    def entry(self, key: str, value: Any, steps: tuple[Step, ...]) -> tuple[Get | None, _Node]:
+    def entry(self, key: str, value: Any, steps: tuple[Step, ...]) -> tuple[str | None, Get | None, _Node]:
         if not key:
-            return None, self.wrong(steps, "a key must not be empty")
+            return None, None, self.wrong(steps, "a key must not be empty")
         if key.startswith("."):
             operator = self.operators.get(key)
             if operator is None:
                 near = next(iter(get_close_matches(key, self.operators, n=1)), None)
-                return None, self.wrong(steps, f"there is no operator {key}", near)
-            return None, operator(value, steps)
+                return None, None, self.wrong(steps, f"there is no operator {key}", near)
+            return None, None, operator(value, steps)
         try:
             get = compile_path(key)
         except ValueError as error:
-            return None, self.wrong(steps, str(error))
-        return get, self.conjunction(value, steps) if isinstance(value, dict) else self.equal(value, steps)
+            return None, None, self.wrong(steps, str(error))
+        node = self.conjunction(value, steps) if isinstance(value, dict) else self.equal(value, steps)
+        return plain_key(key), get, node
 
     def negation(self, argument: Any, steps: tuple[Step, ...]) -> _Node:
         inner = self.conjunction(argument, steps)
@@ -172,8 +176,7 @@ class _Compiler:
         if not isinstance(argument, list):
             return self.wrong(steps, f"must be an array of objects, not {_kind(argument)}")
         parts = tuple((None, self.conjunction(item, (*steps, index))) for index, item in enumerate(argument))
-        tests = [node.test for _, node in parts]
-        return _Node("or", _place(steps), lambda value: any(test(value) for test in tests), parts)
+        return _Node("or", _place(steps), _any([node.test for _, node in parts]), parts)
 
     def equal(self, argument: Any, steps: tuple[Step, ...]) -> _Node:
         operand = _repaired(text_of(argument))
@@ -184,18 +187,17 @@ class _Compiler:
 
     def unequal(self, argument: Any, steps: tuple[Step, ...]) -> _Node:
         operand = _repaired(text_of(argument))
-        read = _reader(operand)
+        same = _among(frozenset((operand,)))
         words = _words("is not {}", "is {}", operand)
-        return _Node("value", _place(steps), lambda value: read(value) != operand, (), words)
+        return _Node("value", _place(steps), lambda value: not same(value), (), words)
 
     def membership(self, argument: Any, steps: tuple[Step, ...]) -> _Node:
         if isinstance(argument, dict):
             return self.wrong(steps, "must be an array or a string, not an object")
         if isinstance(argument, list):
             operands = frozenset(_repaired(text_of(item)) for item in argument)
-            read = _reader("".join(operands))
             words = f"is one of the {len(operands)} listed", f"is none of the {len(operands)} listed"
-            return _Node("value", _place(steps), lambda value: read(value) in operands, (), words)
+            return _Node("value", _place(steps), _among(operands), (), words)
         operand = _repaired(text_of(argument))
         read = _reader(operand)
         words = _words("is a part of {}", "is no part of {}", operand)
@@ -221,19 +223,53 @@ class _Compiler:
         return _Node("value", _place(steps), lambda value: search(text_of(value)), (), words)
 
 
-def _all(parts: tuple[tuple[Get | None, _Node], ...]) -> Test:
-    steps = [(get, node.test) for get, node in parts]
+def _all(parts: tuple[tuple[str | None, Get | None, _Node], ...]) -> Test:
+    steps = [(key, get, node.test) for key, get, node in parts]
     if len(steps) == 1:
-        [(only, test)] = steps
-        return test if only is None else lambda value: test(only(value))
+        [(key, get, test)] = steps
+        if key is not None:
+            return lambda value: test(value.get(key, MISSING) if isinstance(value, dict) else MISSING)
+        return test if get is None else lambda value: test(get(value))
 
     def every(value: Any) -> bool:
-        for get, test in steps:
-            if not test(value if get is None else get(value)):
+        for key, get, test in steps:
+            if key is not None:
+                inner = value.get(key, MISSING) if isinstance(value, dict) else MISSING
+            else:
+                inner = value if get is None else get(value)
+            if not test(inner):
                 return False
         return True
 
     return every
+
+
+def _any(tests: list[Test]) -> Test:
+    def some(value: Any) -> bool:
+        for test in tests:
+            if test(value):
+                return True
+        return False
+
+    return some
+
+
+def _among(operands: frozenset[str]) -> Test:
+    # Most values are strings and integers, which need not be made text to be found.
+    read = _reader("".join(operands))
+    if read is not text_of:
+        return lambda value: read(value) in operands
+    numbers = frozenset(int(text) for text in operands if _INTEGER.fullmatch(text))
+
+    def found(value: Any) -> bool:
+        kind = type(value)
+        if kind is str:
+            return value in operands
+        if kind is int and _LOWEST <= value <= _HIGHEST:
+            return value in numbers
+        return text_of(value) in operands
+
+    return found
 
 
 def _reader(operand: str) -> Callable[[Any], str]:

@@ -104,7 +104,7 @@ class Filter:
     some message. Whose message that was the event does not say, so each reply counts."""
     has: Collection[str] | None = None
     """Types of segments, such as ``image``, of which a message must have one."""
-    roles: Collection[Role] | None = None
+    roles: Collection[Role] | Role | None = None
     """What the sender may be in the group: ``owner``, ``admin``, ``member``. A private message has
     no such sender and does not pass."""
     min_size: int = 0

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-__all__ = ("MISSING", "Missing", "compile_path", "text_of")
+__all__ = ("MISSING", "Missing", "compile_path", "plain_key", "text_of")
 
 _INT64: Final = 1 << 63
 _UINT64: Final = 1 << 64
@@ -53,10 +53,23 @@ def compile_path(text: str) -> Get:
         ValueError: the path uses what is not supported; the text says what.
     """
     parts = _parse(text)
-    if len(parts) == 1 and parts[0].pattern is None and parts[0].item < 0 and not parts[0].counts:
-        key = parts[0].key
+    if len(parts) == 1 and (key := _key_of(parts[0])) is not None:
         return lambda value: value.get(key, MISSING) if isinstance(value, dict) else MISSING
     return lambda value: _walk(value, parts, 0)
+
+
+def plain_key(text: str) -> str | None:
+    """The key, if the path is no more than one key that only objects can have.
+
+    Raises:
+        ValueError: as ``compile_path``.
+    """
+    parts = _parse(text)
+    return _key_of(parts[0]) if len(parts) == 1 else None
+
+
+def _key_of(part: _Part) -> str | None:
+    return part.key if part.pattern is None and part.item < 0 and not part.counts else None
 
 
 def _parse(text: str) -> tuple[_Part, ...]:

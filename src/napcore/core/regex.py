@@ -14,6 +14,8 @@ from typing import Any, Final
 __all__ = ("compile_regex",)
 
 _LONE: Final = re.compile("[\ud800-\udfff]")
+_PLAIN: Final = re.compile(r"(\^?)([^\\.+*?()|\[\]{}^$\ufffd]*)(\$?)")
+"""An alternative without anything special in it; U+FFFD is what a lone surrogate would have to match."""
 
 
 @lru_cache(256)
@@ -36,7 +38,24 @@ def compile_regex(pattern: str) -> Callable[[str], bool]:
         reason = error.args[0] if error.args else b""
         text = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
         raise ValueError(f"{pattern!r} is no regular expression of RE2: {text}") from None
+    alternatives = [_PLAIN.fullmatch(part) for part in pattern.split("|")]
+    plain = [_plain_test(*found.groups()) for found in alternatives if found is not None]
+    if len(plain) == 1 == len(alternatives):
+        return plain[0]
+    if len(plain) == len(alternatives):
+        return lambda text: any(test(text) for test in plain)
     return lambda text: search(_encoded(text)) is not None
+
+
+def _plain_test(start: str, words: str, end: str) -> Callable[[str], bool]:
+    # What most patterns are; str is several times as fast at these.
+    if start and end:
+        return lambda text: text == words
+    if start:
+        return lambda text: text.startswith(words)
+    if end:
+        return lambda text: text.endswith(words)
+    return lambda text: words in text
 
 
 def _encoded(text: str) -> bytes:
