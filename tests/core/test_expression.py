@@ -247,6 +247,13 @@ def test_all_entries_must_hold() -> None:
     assert not passes({"n": 124, "s": "123"}, VALUE)
 
 
+def test_integers_beyond_64_bits_are_doubles(tmp_path: Path) -> None:
+    assert passes({"big": 18446744073709551617}, {"big": 18446744073709551616.0})
+    assert passes({"big": 10**400}, {"big": 10**401})
+    (tmp_path / "filter.json").write_text('{"big": 1' + "0" * 400 + "}")
+    assert read_expression(tmp_path / "filter.json").test({"big": float("inf")})
+
+
 def test_lone_surrogates_are_what_go_makes_of_them() -> None:
     event = {"s": "a\ud83d"}
     for operator in (".eq", ".in", ".contains"):
