@@ -543,11 +543,13 @@ cdef class Router:
                 bits &= bits - 1
         before = PyBytes_FromStringAndSize(<const char *> found, size)
         rows = self.failing(rows, event, account)
-        # A condition may have asked this router about another event, or given it more rows.
+        # A condition may have asked this router about another event, given it more rows or removed some.
         memset(self.rows_of(FOUND), 0, self.words * sizeof(uint64_t))
         memcpy(self.rows_of(FOUND), PyBytes_AS_STRING(before), size)
         for row in rows:
             mark(self.rows_of(FOUND), row, False)
+        for word in range(self.words):
+            self.rows_of(FOUND)[word] &= self.rows_of(ACTIVE)[word]
         return 0
 
     cdef list failing(self, list rows, Event event, int64_t account):

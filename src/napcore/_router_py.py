@@ -244,7 +244,8 @@ class Router:
         if not conditional:
             return found
         failed = self._failing(conditional, event, account)
-        return [row for row in found if row not in failed]
+        # A condition may have removed rows.
+        return [row for row in found if row not in failed and row in self._rows]
 
     def _failing(self, rows: list[int], event: Event, account: int) -> set[int]:
         failed = set()

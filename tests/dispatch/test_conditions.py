@@ -173,6 +173,28 @@ def test_a_condition_may_use_the_router(core: Any, event: Callable[..., Any]) ->
     assert router.match(event(**message())) == [*rows, row]
 
 
+def test_a_condition_may_change_the_router_while_a_batch_is_fanned_out(core: Any, event: Callable[..., Any]) -> None:
+    router = core.Router()
+    boxes = [core.Outbox(number) for number in range(4)]
+    made = event(**message())
+
+    def condition(asked: Any, account: int) -> bool:
+        if len(router) == 4:
+            for _ in range(200):
+                router.add(core.Outbox(), kinds=[])
+            router.remove(rows[2])
+            core.fan_out(router, [event(**message(group_id=OTHER))], 0.0)
+        return True
+
+    rows = [router.add(boxes[0], "event", groups=[GROUP])]
+    rows.append(router.add(boxes[1], "event", groups=[GROUP], condition=condition))
+    rows.append(router.add(boxes[2], "event", groups=[GROUP]))
+    rows.append(router.add(boxes[3], "event", groups=[OTHER]))
+    report = core.fan_out(router, [made, made], 0.0)
+    assert [[one.group_id for one in box.take(0.0)] for box in boxes] == [[GROUP] * 2, [GROUP] * 2, [], [OTHER]]
+    assert (report.matched, report.ready) == (4, [0, 1])
+
+
 @pytest.mark.parametrize("condition", [1, "x", object()])
 def test_a_condition_is_callable(core: Any, event: Callable[..., Any], condition: Any) -> None:
     router = core.Router()
