@@ -53,9 +53,18 @@ def compile_path(text: str) -> Get:
         ValueError: the path uses what is not supported; the text says what.
     """
     parts = _parse(text)
-    if len(parts) == 1 and (key := _key_of(parts[0])) is not None:
-        return lambda value: value.get(key, MISSING) if isinstance(value, dict) else MISSING
-    return lambda value: _walk(value, parts, 0)
+    keys = [key for part in parts if (key := _key_of(part)) is not None]
+    if len(keys) < len(parts):
+        return lambda value: _walk(value, parts, 0)
+
+    def get(value: Any) -> Any:
+        for key in keys:
+            if not isinstance(value, dict):
+                return MISSING
+            value = value.get(key, MISSING)
+        return value
+
+    return get
 
 
 def plain_key(text: str) -> str | None:

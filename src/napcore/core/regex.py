@@ -43,7 +43,14 @@ def compile_regex(pattern: str) -> Callable[[str], bool]:
     if len(plain) == 1 == len(alternatives):
         return plain[0]
     if len(plain) == len(alternatives):
-        return lambda text: any(test(text) for test in plain)
+
+        def one_of(text: str) -> bool:
+            for test in plain:
+                if test(text):
+                    return True
+            return False
+
+        return one_of
     return lambda text: search(_encoded(text)) is not None
 
 
