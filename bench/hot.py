@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from bench import chart, encode, instructions, memory, message, path, peek, peers, route, texts
+from bench import chart, conditions, encode, instructions, memory, message, path, peek, peers, route, texts
 from bench.report import Results, Table, as_json, flatness, plain_table, section_text
 from bench.rounds import Failed, Timing, interleave
 from bench.workload import SUBJECT, Row, Verdict, Workload, measured
@@ -28,6 +28,7 @@ SECTIONS: dict[str, Callable[[int], Iterator[Workload]]] = {
     "message": message.workloads,
     "path": path.workloads,
     "text index": texts.workloads,
+    "conditions": conditions.workloads,
 }
 EXTRAS = ("peek without SIMD", "memory", "text index, changes")
 PACKAGES = (

@@ -58,6 +58,8 @@ TARGETS: Final = (
     Target("outbox", "outbox.py", "programs", 300),
     Target("texts", "texts.py", "programs", 400),
     Target("message", "message.py", "messages", 512),
+    Target("paths", "paths.py", "programs", 200),
+    Target("expression", "expression.py", "programs", 600),
 )
 
 

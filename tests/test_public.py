@@ -161,7 +161,7 @@ def test_methods_are_looked_at() -> None:
 @pytest.mark.parametrize(
     ("module", "name", "fields"),
     [
-        ("napcore.core.filter", "Filter", 10),
+        ("napcore.core.filter", "Filter", 26),
         ("napcore.core.policy", "Policy", 13),
         ("napcore.errors", "ConfigProblem", 5),
         ("napcore._event_py", "Event", 10),

@@ -59,6 +59,7 @@ cdef class Event:
     cdef readonly str kind
     cdef readonly str sub_type
     cdef object decoded
+    cdef str plain
     cdef dict signatures  # by secret
     cdef int64_t account, group, user, message, when  # 0: none
     cdef readonly int event_class
@@ -107,6 +108,10 @@ cdef class Router:
     cdef list rules  # by row
     cdef list free_rows  # a heap
     cdef dict shards  # by row, of the rows that have one
+    cdef dict conditions  # likewise
+    cdef dict text_rows  # likewise, their rows in the text index
+    cdef object texts  # that index
+    cdef set failed  # rows whose conditions have raised
     cdef readonly int64_t sequence
 
     cdef size_t words  # per set of rows
@@ -128,5 +133,9 @@ cdef class Router:
     cdef void forget_kinds(self) noexcept
     cdef size_t row_of(self, object row) except? 0
     cdef Py_ssize_t kind_slot(self, str kind, str sub_type) except -1
+    cdef int attach(self, size_t row, object condition, object text_row) except -1
+    cdef int detach(self, size_t row) except -1
     cdef uint64_t *find(self, Event event, int64_t account) except NULL
+    cdef int judge(self, Event event, int64_t account) except -1
+    cdef list failing(self, list rows, Event event, int64_t account)
     cdef int apply_shards(self, uint64_t *found, int64_t account, int64_t group) except -1

@@ -1,4 +1,4 @@
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, final
 
 from napcore.types import Form, MessageFormat, Outcome, Overflow, Segment
@@ -45,6 +45,8 @@ class Event:
     def time(self) -> int | None: ...
     @property
     def event_class(self) -> int: ...
+    @property
+    def text(self) -> str: ...
     def json(self) -> dict[str, Any]: ...
     def signature(self, secret: bytes, /) -> str: ...
     @staticmethod
@@ -130,6 +132,8 @@ class Router:
         private: bool = True,
         self_messages: bool = False,
         shard: tuple[int, int] | None = None,
+        condition: Callable[[Event, int], bool] | None = None,
+        text: Mapping[str, Any] | None = None,
     ) -> int: ...
     def replace(
         self,
@@ -145,6 +149,8 @@ class Router:
         private: bool = True,
         self_messages: bool = False,
         shard: tuple[int, int] | None = None,
+        condition: Callable[[Event, int], bool] | None = None,
+        text: Mapping[str, Any] | None = None,
     ) -> None: ...
     def remove(self, row: int) -> None: ...
     def match(self, event: Event, account: int = 0) -> list[int]: ...

@@ -7,6 +7,7 @@ made of; this file only says how it is done fast.
 
 import heapq
 import json
+import logging
 import os
 from hmac import digest
 from zlib import crc32
@@ -15,6 +16,7 @@ import orjson
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.dict cimport PyDict_Size
 from cpython.list cimport PyList_GET_SIZE, PyList_New, PyList_SET_ITEM
 from cpython.ref cimport Py_INCREF, Py_XDECREF
 from cpython.unicode cimport (
@@ -34,6 +36,7 @@ from libc.string cimport memchr, memcpy, memset
 
 from napcore._json_py import decode
 from napcore._message_py import convert_bytes
+from napcore._text import TextIndex
 from napcore.errors import BadEvent
 from napcore.types import DROP_REASONS as _DROP_REASONS
 from napcore.types import EventClass, Outcome

@@ -302,6 +302,15 @@ cdef class Event:
         """Decode afresh: a dict of the caller's own."""
         return decode(self.raw)
 
+    @property
+    def text(self):
+        """The plain text of a message (``plain_text``), made at the first use; ``""`` for other events."""
+        if self.event_class != CLASSES[MESSAGE]:
+            return ""
+        if self.plain is None:
+            self.plain = plain_text(self.data.get("message"))
+        return self.plain
+
     def signature(self, secret, /):
         """The ``X-Signature`` of a POST whose body is ``raw`` (OneBot 11, communication/http-post).
 

@@ -8,6 +8,7 @@ from typing import Any, Final, NoReturn, TypeAlias, TypeVar, final
 import orjson
 
 from napcore._json_py import Member, decode, identifier, integer, scan, scan_object, string
+from napcore._message_py import plain_text
 from napcore.errors import BadEvent
 from napcore.types import EventClass
 
@@ -68,8 +69,8 @@ class Event(_Document):
     """
 
     __slots__ = (
-        *("_signatures", "event_class", "group_id", "kind", "message_id", "post_type", "self_id", "sub_type", "time"),
-        "user_id",
+        *("_plain", "_signatures", "event_class", "group_id", "kind", "message_id", "post_type", "self_id", "sub_type"),
+        *("time", "user_id"),
     )
 
     post_type: str | None
@@ -91,7 +92,19 @@ class Event(_Document):
     event_class: int
     """The ``EventClass``, which decides the lifetime in an outbox."""
 
+    _plain: str
     _signatures: dict[bytes, str]
+
+    @property
+    def text(self) -> str:
+        """The plain text of a message (``plain_text``), made at the first use; ``""`` for other events."""
+        if self.event_class != EventClass.MESSAGE:
+            return ""
+        try:
+            return self._plain
+        except AttributeError:
+            object.__setattr__(self, "_plain", plain_text(self.data.get("message")))
+            return self._plain
 
     def signature(self, secret: bytes, /) -> str:
         """The ``X-Signature`` of a POST whose body is ``raw`` (OneBot 11, communication/http-post).

@@ -7,7 +7,7 @@ cdef enum:
 cdef enum:
     # The sets of rows beside them; before these, for each index the set of rows without such a list.
     PRIVATE = INDEXES
-    SELF_MESSAGES, ACTIVE, NO_ROW, FOUND, EVERY_ROW, ROW_SETS
+    SELF_MESSAGES, ACTIVE, CONDITIONAL, NO_ROW, FOUND, EVERY_ROW, ROW_SETS
 
 cdef enum:
     # How the rules on groups and users apply to an event, by its kind.
@@ -15,6 +15,8 @@ cdef enum:
 
 cdef enum:
     LONGEST_KEPT_KIND = 128
+
+cdef object log = logging.getLogger("napcore")
 
 
 cdef tuple check_ids(str name, object values):
@@ -63,6 +65,12 @@ cdef tuple check_rules(
         bool(self_messages),
         None if shard is None else check_shard(shard),
     )
+
+
+cdef int check_condition(object condition) except -1:
+    if condition is not None and not callable(condition):
+        raise TypeError(f"a condition must be callable, not {type(condition).__name__}")
+    return 0
 
 
 cdef inline void mark(uint64_t *rows, size_t row, bint on) noexcept nogil:
@@ -131,6 +139,10 @@ cdef class Router:
         self.free_rows = []
         self.patterns = {}
         self.shards = {}
+        self.conditions = {}
+        self.text_rows = {}
+        self.texts = TextIndex()
+        self.failed = set()
         self.widen(1)
 
     def __dealloc__(self):
@@ -163,6 +175,8 @@ cdef class Router:
         private=True,
         self_messages=False,
         shard=None,
+        condition=None,
+        text=None,
     ):
         """Add a row that offers matching events to ``outbox`` as ``form``; returns its number.
 
@@ -182,9 +196,17 @@ cdef class Router:
             groups, exclude_groups, users, exclude_users, kinds, exclude_kinds, self_ids, private, self_messages, shard
         )
         cdef size_t row = self.free_rows[0] if self.free_rows else len(self.outboxes)
+        check_condition(condition)
         if row == self.words * 64:
             self.widen(self.words * 2)
-        self.install(row, rules)
+        text_row = None if text is None else self.texts.add(**text)
+        try:
+            self.install(row, rules)
+        except MemoryError:
+            if text_row is not None:
+                self.texts.remove(text_row)
+            raise
+        self.attach(row, condition, text_row)
         if self.free_rows:
             heapq.heappop(self.free_rows)
             self.outboxes[row] = outbox
@@ -212,12 +234,14 @@ cdef class Router:
         private=True,
         self_messages=False,
         shard=None,
+        condition=None,
+        text=None,
     ):
         """Give ``row`` new rules; its outbox, form and message format stay.
 
         Raises:
             KeyError: there is no such row.
-            TypeError: a member of a collection has the wrong type.
+            TypeError: an argument or a member of a collection has the wrong type.
             ValueError: an id does not fit 64 bits, or a pattern is empty.
         """
         cdef size_t number = self.row_of(row)
@@ -225,14 +249,21 @@ cdef class Router:
             groups, exclude_groups, users, exclude_users, kinds, exclude_kinds, self_ids, private, self_messages, shard
         )
         cdef tuple before = self.rules[number]
+        check_condition(condition)
+        text_row = None if text is None else self.texts.add(**text)
         self.uninstall(number, before)
         try:
             self.install(number, rules)
         except MemoryError:
+            if text_row is not None:
+                self.texts.remove(text_row)
             # There was room for these a moment ago.
             self.install(number, before)
+            mark(self.rows_of(CONDITIONAL), number, number in self.conditions or number in self.text_rows)
             raise
         self.rules[number] = rules
+        self.detach(number)
+        self.attach(number, condition, text_row)
 
     def remove(self, row):
         """Forget ``row``; its number may be given out again.
@@ -246,6 +277,7 @@ cdef class Router:
         self.lanes[number] = NULL
         self.variant_counts[self.variants[number]] -= 1
         mark(self.variant_rows[self.variants[number]], number, False)
+        self.detach(number)
         self.outboxes[number] = None
         self.rules[number] = None
 
@@ -360,6 +392,24 @@ cdef class Router:
                         del self.patterns[item]
         return 0
 
+    cdef int attach(self, size_t row, object condition, object text_row) except -1:
+        """Enter what is asked of a row beside its rules; it has none of it."""
+        if condition is not None:
+            self.conditions[row] = condition
+        if text_row is not None:
+            self.text_rows[row] = text_row
+        mark(self.rows_of(CONDITIONAL), row, condition is not None or text_row is not None)
+        return 0
+
+    cdef int detach(self, size_t row) except -1:
+        self.failed.discard(row)
+        self.conditions.pop(row, None)
+        text_row = self.text_rows.pop(row, None)
+        if text_row is not None:
+            self.texts.remove(text_row)
+        mark(self.rows_of(CONDITIONAL), row, False)
+        return 0
+
     cdef object number_of(self, str pattern):
         """The number that stands for the pattern in the indexes."""
         if pattern not in self.patterns:
@@ -433,6 +483,7 @@ cdef class Router:
         cdef const uint64_t *every = self.rows_of(EVERY_ROW)
         cdef uint64_t *found = self.rows_of(FOUND)
         cdef nc_rule accounts, groups, users
+        cdef int64_t given = account
         if event.account:
             account = event.account
         if treatment == JOIN_OR_LEAVE:
@@ -455,7 +506,9 @@ cdef class Router:
         nc_apply(found, self.words, accounts, groups, users)
         if self.shards and treatment != META:
             self.apply_shards(found, account, 0 if treatment == PRIVATE_MESSAGE else event.group)
-        return found
+        if PyDict_Size(self.conditions) or PyDict_Size(self.text_rows):
+            self.judge(event, given)
+        return self.rows_of(FOUND)
 
     cdef int apply_shards(self, uint64_t *found, int64_t account, int64_t group) except -1:
         """Take out the rows of which another shard gets the event."""
@@ -468,3 +521,55 @@ cdef class Router:
             if hash_ % count != number - 1:
                 mark(found, row, False)
         return 0
+
+    cdef int judge(self, Event event, int64_t account) except -1:
+        """Take out the rows that matched and whose conditions the event does not meet."""
+        cdef const uint64_t *found = self.rows_of(FOUND)
+        cdef const uint64_t *conditional = self.rows_of(CONDITIONAL)
+        cdef size_t size = self.words * sizeof(uint64_t)
+        cdef list rows
+        cdef bytes before
+        cdef uint64_t bits = 0
+        cdef size_t word
+        for word in range(self.words):
+            bits |= found[word] & conditional[word]
+        if not bits:
+            return 0
+        rows = []
+        for word in range(self.words):
+            bits = found[word] & conditional[word]
+            while bits:
+                rows.append(word * 64 + nc_lowest_bit(bits))
+                bits &= bits - 1
+        before = PyBytes_FromStringAndSize(<const char *> found, size)
+        rows = self.failing(rows, event, account)
+        # A condition may have asked this router about another event, given it more rows or removed some.
+        memset(self.rows_of(FOUND), 0, self.words * sizeof(uint64_t))
+        memcpy(self.rows_of(FOUND), PyBytes_AS_STRING(before), size)
+        for row in rows:
+            mark(self.rows_of(FOUND), row, False)
+        for word in range(self.words):
+            self.rows_of(FOUND)[word] &= self.rows_of(ACTIVE)[word]
+        return 0
+
+    cdef list failing(self, list rows, Event event, int64_t account):
+        cdef list failed = []
+        wanted = None
+        for row in rows:
+            text_row = self.text_rows.get(row)
+            condition = self.conditions.get(row)
+            try:
+                if text_row is not None and event.event_class == CLASSES[MESSAGE]:
+                    if wanted is None:
+                        wanted = set(self.texts.match(event.text))
+                    if text_row not in wanted:
+                        failed.append(row)
+                        continue
+                if condition is not None and not condition(event, account):
+                    failed.append(row)
+            except Exception as error:
+                failed.append(row)
+                if row not in self.failed:
+                    self.failed.add(row)
+                    log.warning("a condition raised %s, which counts as no match", type(error).__name__)
+        return failed

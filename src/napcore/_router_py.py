@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterable
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Any, Final, final
 from zlib import crc32
 
 from napcore._event_py import Event
 from napcore._outbox_py import Outbox
-from napcore.types import Form, MessageFormat
+from napcore._text_py import TextIndex
+from napcore.types import EventClass, Form, MessageFormat
 
 __all__ = ("Router",)
+
+_log = logging.getLogger("napcore")
 
 FORMS: Final = ("event", "json", "frame", "masked", "sse")
 MESSAGE_FORMATS: Final = ("array", "string")
@@ -118,14 +122,23 @@ class Router:
     ``shard``, a pair (number from 1, count), takes the events of which the CRC-32 of
     ``self_id:group`` says so (0 for what is missing, and for the group of a private message): each
     event but meta events passes exactly one of the ``count`` shards.
+
+    Two more are asked of rows that all these let through. ``text``, keyword arguments of
+    ``TextIndex.add``, judges messages by their plain text; one index holds those of all rows and is
+    asked at most once per event. ``condition`` is called with the event and ``account``; what it
+    raises is no match, and is logged as a warning, once per row.
     """
 
-    __slots__ = ("_free", "_rows", "_sequence")
+    __slots__ = ("_conditions", "_failed", "_free", "_rows", "_sequence", "_text_rows", "_texts")
 
     def __init__(self) -> None:
         self._rows: dict[int, tuple[Outbox, Form, MessageFormat | None, _Rules]] = {}
         self._free: list[int] = []
         self._sequence = 0
+        self._conditions: dict[int, Callable[[Event, int], bool]] = {}
+        self._texts = TextIndex()
+        self._text_rows: dict[int, int] = {}  # from a row here to one there
+        self._failed: set[int] = set()  # whose conditions have raised
 
     @property
     def sequence(self) -> int:
@@ -152,6 +165,8 @@ class Router:
         private: bool = True,
         self_messages: bool = False,
         shard: tuple[int, int] | None = None,
+        condition: Callable[[Event, int], bool] | None = None,
+        text: Mapping[str, Any] | None = None,
     ) -> int:
         """Add a row that offers matching events to ``outbox`` as ``form``; returns its number.
 
@@ -171,8 +186,11 @@ class Router:
         rules = _rules(
             groups, exclude_groups, users, exclude_users, kinds, exclude_kinds, self_ids, private, self_messages, shard
         )
+        _check_condition(condition)
+        text_row = None if text is None else self._texts.add(**text)
         row = heapq.heappop(self._free) if self._free else len(self._rows)
         self._rows[row] = outbox, form, message_format, rules
+        self._attach(row, condition, text_row)
         return row
 
     def replace(
@@ -189,19 +207,25 @@ class Router:
         private: bool = True,
         self_messages: bool = False,
         shard: tuple[int, int] | None = None,
+        condition: Callable[[Event, int], bool] | None = None,
+        text: Mapping[str, Any] | None = None,
     ) -> None:
         """Give ``row`` new rules; its outbox, form and message format stay.
 
         Raises:
             KeyError: there is no such row.
-            TypeError: a member of a collection has the wrong type.
+            TypeError: an argument or a member of a collection has the wrong type.
             ValueError: an id does not fit 64 bits, or a pattern is empty.
         """
         outbox, form, message_format, _ = self._rows[row]
         rules = _rules(
             groups, exclude_groups, users, exclude_users, kinds, exclude_kinds, self_ids, private, self_messages, shard
         )
+        _check_condition(condition)
+        text_row = None if text is None else self._texts.add(**text)
+        self._detach(row)
         self._rows[row] = outbox, form, message_format, rules
+        self._attach(row, condition, text_row)
 
     def remove(self, row: int) -> None:
         """Forget ``row``; its number may be given out again.
@@ -210,11 +234,57 @@ class Router:
             KeyError: there is no such row.
         """
         del self._rows[row]
+        self._detach(row)
         heapq.heappush(self._free, row)
 
     def match(self, event: Event, account: int = 0) -> list[int]:
         """The rows that want ``event``, ascending; ``account`` stands in for a missing ``self_id``."""
-        return sorted(row for row, (_, _, _, rules) in self._rows.items() if rules.passes(event, account))
+        found = sorted(row for row, (_, _, _, rules) in self._rows.items() if rules.passes(event, account))
+        conditional = [row for row in found if row in self._conditions or row in self._text_rows]
+        if not conditional:
+            return found
+        failed = self._failing(conditional, event, account)
+        # A condition may have removed rows.
+        return [row for row in found if row not in failed and row in self._rows]
+
+    def _failing(self, rows: list[int], event: Event, account: int) -> set[int]:
+        failed = set()
+        wanted: set[int] | None = None
+        for row in rows:
+            text_row, condition = self._text_rows.get(row), self._conditions.get(row)
+            try:
+                if text_row is not None and event.event_class == EventClass.MESSAGE:
+                    if wanted is None:
+                        wanted = set(self._texts.match(event.text))
+                    if text_row not in wanted:
+                        failed.add(row)
+                        continue
+                if condition is not None and not condition(event, account):
+                    failed.add(row)
+            except Exception as error:
+                failed.add(row)
+                if row not in self._failed:
+                    self._failed.add(row)
+                    _log.warning("a condition raised %s, which counts as no match", type(error).__name__)
+        return failed
+
+    def _attach(self, row: int, condition: Callable[[Event, int], bool] | None, text_row: int | None) -> None:
+        if condition is not None:
+            self._conditions[row] = condition
+        if text_row is not None:
+            self._text_rows[row] = text_row
+
+    def _detach(self, row: int) -> None:
+        self._failed.discard(row)
+        self._conditions.pop(row, None)
+        text_row = self._text_rows.pop(row, None)
+        if text_row is not None:
+            self._texts.remove(text_row)
+
+
+def _check_condition(condition: object) -> None:
+    if condition is not None and not callable(condition):
+        raise TypeError(f"a condition must be callable, not {type(condition).__name__}")
 
 
 def _rules(

@@ -8,11 +8,13 @@ from typing import Any, Literal, TypeAlias, TypedDict
 __all__ = (
     "DROP_REASONS",
     "EventClass",
+    "FailMode",
     "Form",
     "MessageFormat",
     "Off",
     "Outcome",
     "Overflow",
+    "Role",
     "Segment",
 )
 
@@ -31,6 +33,12 @@ or a block of a server-sent event stream."""
 MessageFormat: TypeAlias = Literal["array", "string"]
 """How the ``message`` of an event is written: as an array of segments, or as one CQ string (what
 NapCat calls ``message_format`` and ``messagePostFormat``, go-cqhttp ``post-format``)."""
+
+Role: TypeAlias = Literal["owner", "admin", "member"]
+"""What the sender of a group message is there (OneBot 11, event/message)."""
+
+FailMode: TypeAlias = Literal["closed", "open"]
+"""What becomes of a filter that is broken: nobody gets anything, or everybody everything."""
 
 
 class Segment(TypedDict):

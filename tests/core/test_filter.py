@@ -291,6 +291,8 @@ def test_defaults() -> None:
         "private": True,
         "self_messages": False,
         "shard": None,
+        "condition": None,
+        "text": None,
     }
 
 

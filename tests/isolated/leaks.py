@@ -75,6 +75,7 @@ class Load:
         ]
         for place, (form, outbox) in enumerate(self.outboxes):
             self.router.add(outbox, form, message_format=MESSAGE_FORMATS[place % 3], exclude_groups=[9])
+        self.router.add(self.outboxes[0][1], text={"keywords": [TEXT]}, condition=lambda event, account: event.text)
         self.outcomes = 0
 
     def read(self, raw: bytes) -> Any:
@@ -123,6 +124,7 @@ class Load:
                 self.outboxes[0][1], "masked", groups=range(number, number + 40), kinds=["message.*"], self_ids=[10001]
             )
             self.router.replace(row, users=range(number, number + 60), exclude_kinds=["notice"], private=False)
+            self.router.replace(row, text={"prefix": [str(number)]}, condition=lambda event, account: 1 // 0)
             if events:
                 self.outcomes += len(self.router.match(events[0]))
             self.router.remove(row)

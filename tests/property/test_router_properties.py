@@ -33,6 +33,23 @@ patterns = st.sampled_from(
     ]
 )
 pattern_sets = st.frozensets(patterns, max_size=3)
+conditions = st.sampled_from(
+    [
+        lambda event, account: True,
+        lambda event, account: event.user_id,
+        lambda event, account: account == 1,
+        lambda event, account: len(event.data) > 4,
+        lambda event, account: 1 // (event.group_id or 0) < 1,  # raises where there is no group
+    ]
+)
+texts = st.fixed_dictionaries(
+    {},
+    optional={
+        "prefix": st.frozensets(st.sampled_from(["a", "ab", "b"]), max_size=2),
+        "keywords": st.frozensets(st.sampled_from(["b", "ba"]), max_size=2),
+        "commands": st.frozensets(st.sampled_from(["a", "b"]), max_size=2),
+    },
+)
 rules = st.fixed_dictionaries(
     {},
     optional={
@@ -46,6 +63,8 @@ rules = st.fixed_dictionaries(
         "private": st.booleans(),
         "self_messages": st.booleans(),
         "shard": st.none() | st.sampled_from([(1, 1), (1, 2), (2, 2), (2, 3)]),
+        "condition": st.none() | conditions,
+        "text": st.none() | texts,
     },
 )
 
@@ -57,6 +76,7 @@ def events(draw: st.DrawFn) -> bytes:
     fields: dict[str, Any] = {"post_type": post_type, key: draw(second_types), "sub_type": draw(sub_types)}
     for name in ("group_id", "user_id", "self_id"):
         fields[name] = draw(st.none() | some_ids)
+    fields["message"] = draw(st.none() | st.sampled_from(["a", "/a", "ab", "bab", " /b x"]))
     return orjson.dumps({name: value for name, value in fields.items() if value is not None or name == "post_type"})
 
 

@@ -17,7 +17,7 @@ from napcore.core.onebot import NAME
 from napcore.core.policy import Policy
 from napcore.core.tables import NOT_BUILT, read_fields
 from napcore.errors import ConfigError, ConfigProblem
-from napcore.types import MessageFormat, Overflow
+from napcore.types import FailMode, MessageFormat, Overflow
 
 __all__ = ("ClientConfig", "Config", "DefaultsConfig", "ListenConfig", "QueueConfig", "UpstreamConfig")
 
@@ -152,7 +152,11 @@ class UpstreamConfig(Table, frozen=True, kw_only=True):
 
 
 class ClientConfig(Table, frozen=True, kw_only=True):
-    """``[[client]]``: a consumer we dial (``url``) or one that dials us, with its filter and its queue."""
+    """``[[client]]``: a consumer we dial (``url``) or one that dials us, with its filter and its queue.
+
+    The fields of a ``Filter`` mean the same here. ``expression`` is a table, or the path of a JSON
+    file: in a configuration file from the folder that this is in.
+    """
 
     name: str
     url: str | None = None
@@ -167,6 +171,22 @@ class ClientConfig(Table, frozen=True, kw_only=True):
     private: bool = True
     self_messages: bool = False
     shard: str | None = None
+    commands: frozenset[str] | str = frozenset()
+    command_start: frozenset[str] | str = frozenset({"/"})
+    command_whitespace: bool | str = False
+    prefix: frozenset[str] | str = frozenset()
+    suffix: frozenset[str] | str = frozenset()
+    fullmatch: frozenset[str] | str = frozenset()
+    keywords: frozenset[str] | str = frozenset()
+    ignore_case: bool = False
+    regex: frozenset[str] | str | None = None
+    to_me: bool = False
+    has: frozenset[str] | str | None = None
+    roles: frozenset[str] | str | None = None
+    min_size: int = 0
+    max_size: int | None = None
+    expression: dict[str, Any] | str | None = None
+    expression_fails: FailMode = "closed"
     message_format: MessageFormat | None = None
     heartbeat: float | None = None
     queue: QueueConfig = QueueConfig()

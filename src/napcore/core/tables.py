@@ -71,6 +71,8 @@ def _read_value(kind: Any, key: str, value: Any, path: str, problems: list[Confi
     if key in UNITS:
         return UNITS[key](value)
     kinds = [one for one in (get_args(kind) if get_origin(kind) in _UNION else (kind,)) if one is not type(None)]
+    if isinstance(value, str) and str in kinds:
+        return value
     for one in kinds:
         if isinstance(one, type) and issubclass(one, Struct):
             return _read_table(one, value, path, problems)

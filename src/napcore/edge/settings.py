@@ -51,6 +51,7 @@ def load_config(path: str | os.PathLike[str]) -> Config:
         raise ConfigError([_syntax_problem(file, text, str(error))]) from None
     problems: list[ConfigProblem] = []
     document = _substitute(document, "", problems)
+    _anchor_expressions(document, Path(file).parent)
     try:
         config = Config.from_dict(document)
     except ConfigError as error:
@@ -62,8 +63,12 @@ def load_config(path: str | os.PathLike[str]) -> Config:
         if not problems:
             return config
     lines = locate_keys(text.replace("\r\n", "\n"))
-    placed = [problem._replace(file=file, line=_line(problem.key, lines)) for problem in problems]
-    raise ConfigError(sorted(placed, key=lambda problem: problem.line or 0))
+    placed = [
+        # What is wrong in a file of its own has its place there.
+        problem if problem.file is not None else problem._replace(file=file, line=_line(problem.key, lines))
+        for problem in problems
+    ]
+    raise ConfigError(sorted(placed, key=lambda problem: (problem.file != file, problem.line or 0)))
 
 
 def find_config(name: str = FILE_NAME) -> Path | None:
@@ -135,6 +140,14 @@ def _substitute(value: Any, path: str, problems: list[ConfigProblem]) -> Any:
     whole = _VARIABLE.fullmatch(value)
     result = _VARIABLE.sub(look_up, value)
     return Variable(result) if whole is not None and not whole["literal"] else result
+
+
+def _anchor_expressions(document: Mapping[str, Any], folder: Path) -> None:
+    """A client's expression that is a path starts from the folder of the configuration."""
+    clients = document.get("client")
+    for client in clients if isinstance(clients, list) else ():
+        if isinstance(client, dict) and isinstance(client.get("expression"), str):
+            client["expression"] = str(folder / client["expression"])
 
 
 def _line(key: str, lines: Mapping[str, int]) -> int | None:

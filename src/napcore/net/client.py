@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -172,9 +171,7 @@ class Session:
     def _bound(self, filter: Filter) -> Filter:
         # A session sees its own account only, and no upstream lifecycle or heartbeat: it gets ours.
         accounts = frozenset() if self.self_id is None else frozenset({self.self_id})
-        if filter.self_ids is not None:
-            accounts &= frozenset(filter.self_ids)
-        return replace(filter, self_ids=accounts, exclude_kinds=frozenset(filter.exclude_kinds) | OWN_META)
+        return filter & Filter(self_ids=accounts, exclude_kinds=OWN_META, self_messages=True)
 
 
 class ClientLink:

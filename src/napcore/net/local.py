@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -83,9 +82,9 @@ async def open_subscription(
     traffic: Traffic, filter: Filter, name: str, policy: Policy | None
 ) -> AsyncIterator[Subscription]:
     """Route events to a new subscription as long as the block lasts."""
-    if not any(kind.split(".")[0] == "meta_event" for kind in filter.kinds or ()):
+    if not filter.names("meta_event"):
         # Upstream lifecycles and heartbeats are for those who ask for them by name.
-        filter = replace(filter, exclude_kinds=frozenset(filter.exclude_kinds) | OWN_META)
+        filter &= Filter(exclude_kinds=OWN_META, self_messages=True)
     client = traffic.hub.add(name, filter, policy)
     client.outbox.owner = subscription = Subscription(client)
     traffic.subscriptions.append(subscription)

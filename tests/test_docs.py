@@ -1,0 +1,113 @@
+"""The pages in docs: their code runs from top to bottom and prints what they show, their settings load."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import napcore
+from napcore.core.expression import Expression
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = {"filters": ("filters.md", "filters.zh-CN.md")}
+FILES = [page for pages in PAGES.values() for page in pages]
+
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    return [(found[1], found[2]) for found in BLOCK.finditer((DOCS / page).read_text("utf-8"))]
+
+
+def of_kind(page: str, kind: str) -> list[str]:
+    return [code for found, code in blocks(page) if found == kind]
+
+
+def without_comments(code: str) -> str:
+    return re.sub(r"[ ]*#\s.*", "", code)
+
+
+def test_every_page_is_known() -> None:
+    assert sorted(FILES) == sorted(path.name for path in DOCS.glob("*.md"))
+
+
+@pytest.mark.parametrize("page", FILES)
+def test_the_code_runs_and_prints_what_is_shown(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "__main__"}
+    shown = printed = 0
+    every = blocks(page)
+    for number, (kind, code) in enumerate(every):
+        if kind != "python":
+            continue
+        exec(compile(code, f"{page}[{number}]", "exec"), names)
+        found = capsys.readouterr().out
+        follower = every[number + 1] if number + 1 < len(every) else ("", "")
+        assert found == (follower[1] if follower[0] == "text" else "")
+        printed += bool(found)
+    shown = len(of_kind(page, "text"))
+    assert printed == shown > 0
+
+
+@pytest.mark.parametrize("page", FILES)
+def test_the_code_type_checks(page: str, tmp_path: Path) -> None:
+    (tmp_path / "page.py").write_text("\n".join(of_kind(page, "python")), "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir=.cache", "page.py"],
+        cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": os.environ.get("PYTHONPATH", "")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "Success: no issues found in 1 source file\n"
+
+
+@pytest.mark.parametrize("page", FILES)
+def test_the_settings_load_and_can_be_carried_out(page: str, tmp_path: Path) -> None:
+    for document in of_kind(page, "json"):
+        (tmp_path / "filter.json").write_text(document, "utf-8")
+    found = of_kind(page, "toml")
+    assert found != []
+    for toml in found:
+        (tmp_path / "napcore.toml").write_text(toml, "utf-8")
+        config = napcore.load_config(tmp_path / "napcore.toml")
+        assert napcore.Relay.from_config(config).failed is None
+        assert all(client.filter() != napcore.Filter() for client in config.client)
+
+
+@pytest.mark.parametrize("page", FILES)
+def test_the_expressions_are_some(page: str) -> None:
+    for document in of_kind(page, "json"):
+        assert Expression(json.loads(document)).document == json.loads(document)
+
+
+@pytest.mark.parametrize("pages", PAGES.values(), ids=PAGES)
+def test_both_languages_show_the_same(pages: tuple[str, str]) -> None:
+    english, chinese = ([(kind, without_comments(code)) for kind, code in blocks(page)] for page in pages)
+    assert english == chinese
+    headings = [re.findall(r"^#+ ", (DOCS / page).read_text("utf-8"), re.M) for page in pages]
+    rows = [len(re.findall(r"^\|", (DOCS / page).read_text("utf-8"), re.M)) for page in pages]
+    assert headings[0] == headings[1]
+    assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize("page", FILES)
+def test_no_page_links_to_a_missing_file(page: str) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", (DOCS / page).read_text("utf-8"))
+    assert [link for link in links if not (DOCS / link).exists()] == []
+    assert links != []
+
+
+@pytest.mark.parametrize("page", FILES)
+def test_every_field_of_a_filter_is_told(page: str) -> None:
+    text = (DOCS / page).read_text("utf-8")
+    assert [name for name in napcore.Filter.__dataclass_fields__ if f"`{name}" not in text] == []
