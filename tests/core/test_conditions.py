@@ -381,6 +381,13 @@ def test_a_wrong_value_is_named(rules: dict[str, Any], message: str) -> None:
     assert str(error.value) == message
 
 
+def test_all_wrong_values_are_listed() -> None:
+    with pytest.raises(ConfigError) as error:
+        Filter(prefix="", regex=["(", "a", "[z-a]"], expression={".x": 1, ".y": 2}, to_me=1)  # type: ignore[arg-type]
+    keys = [problem.key for problem in error.value.errors]
+    assert keys == ["prefix", "regex", "regex", "to_me", "expression", "expression"]
+
+
 def test_without_google_re2_a_pattern_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     compile_regex.cache_clear()
     monkeypatch.setitem(sys.modules, "re2", None)

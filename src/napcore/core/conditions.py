@@ -60,11 +60,7 @@ def text_condition(filter: Filter) -> Condition | None:
 
 
 def conditions_of(filter: Filter) -> list[Condition]:
-    """What the filter asks beside its text rules, the cheapest first.
-
-    Raises:
-        ValueError: a pattern of ``regex`` cannot be used; the text says why.
-    """
+    """What the filter asks beside its text rules, the cheapest first."""
     return list(_conditions(filter))
 
 

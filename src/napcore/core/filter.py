@@ -127,11 +127,8 @@ class Filter:
         expression = check_expression(self.expression, self.expression_fails, problems)
         if not problems:
             object.__setattr__(self, "expression", expression)
-            try:
-                object.__setattr__(self, "_conditions", conditions_of(self))
-            except ValueError as error:
-                problems.append(ConfigProblem(None, None, "regex", str(error)))
-        if problems:
+            object.__setattr__(self, "_conditions", conditions_of(self))
+        else:
             raise ConfigError(problems)
 
     @property
@@ -141,8 +138,8 @@ class Filter:
 
     @property
     def conditions(self) -> list[Condition]:
-        """What is asked beside ids, kinds and text, in this order."""
-        conditions: list[Condition] = self.__dict__["_conditions"]
+        """What is asked beside ids, kinds and text, in this order; a combination asks its parts."""
+        conditions: list[Condition] = self.__dict__.get("_conditions", [])
         return conditions
 
     def matches(self, event: Event, account: int = 0) -> bool:
@@ -177,8 +174,7 @@ class Filter:
 
     def rules(self) -> dict[str, Any]:
         """The keyword arguments for ``Router.add`` and ``Router.replace``."""
-        rules = self._index()[0]
-        return {**rules, "condition": together(self.conditions), "text": text_of_filter(self)}
+        return {**self._index(), "condition": together(self.conditions), "text": text_of_filter(self)}
 
     def names(self, post_type: str) -> bool:
         """Whether ``kinds`` asks for kinds of this post type by name."""
@@ -202,15 +198,14 @@ class Filter:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
-    def _index(self) -> tuple[Rules, bool]:
-        # Rules for the index, and whether they and the conditions say all.
+    def _index(self) -> Rules:
         rules = {name: getattr(self, name) for name in RULES}
         rules["shard"] = shard_of(self.shard) if self.shard is not None else None
-        return rules, True
+        return rules
 
     def _opposite(self) -> Rules:
         conditional = self.conditions or text_of_filter(self) is not None
-        return dict(EVERYTHING) if conditional else no_rules(self._index()[0])
+        return dict(EVERYTHING) if conditional else no_rules(self._index())
 
     def _explain(self, event: Event, account: int, depth: int) -> str:
         return "  " * depth + explain_rules(self, event, account)[1]

@@ -12,6 +12,7 @@ from typing import Any, Final, get_args
 
 from napcore.core.expression import Expression
 from napcore.core.expression_file import read_expression
+from napcore.core.regex import compile_regex
 from napcore.errors import ConfigError, ConfigProblem
 from napcore.types import FailMode, Role
 
@@ -79,7 +80,7 @@ def _check_collection(name: str, value: Any, default: Any, problems: list[Config
             problems.append(_problem(name, "must be a collection, not None"))
         return value
     check = _CHECKS.get(name, _not_an_id)
-    if isinstance(value, str) and check in (_not_a_text, _not_a_role, _not_a_start):
+    if isinstance(value, str) and check not in (_not_an_id, _not_a_kind):
         value = (value,)
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
         problems.append(_problem(name, f"must be a collection such as a set, not {value!r}"))
@@ -113,6 +114,16 @@ def _not_a_text(value: object) -> Wrong:
     return None
 
 
+def _not_a_pattern(value: object) -> Wrong:
+    if not isinstance(value, str) or not value:
+        return _not_a_text(value)
+    try:
+        compile_regex(value)
+    except ValueError as error:
+        return str(error), None
+    return None
+
+
 def _not_a_start(value: object) -> Wrong:
     return None if isinstance(value, str) else (f"must be a text, not {value!r}", None)
 
@@ -133,7 +144,7 @@ _CHECKS: Final[Mapping[str, Callable[[object], Wrong]]] = {
     "suffix": _not_a_text,
     "fullmatch": _not_a_text,
     "keywords": _not_a_text,
-    "regex": _not_a_text,
+    "regex": _not_a_pattern,
     "has": _not_a_text,
     "roles": _not_a_role,
 }
