@@ -1,0 +1,43 @@
+"""``NAPCORE_*`` in NoneBot's own configuration (``.env``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from napcore.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the index works."""
+
+    dispatch: bool = True
+    verify: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.verify, (int, float)) or isinstance(self.verify, bool) or not 0 <= self.verify <= 1:
+            raise ConfigError(f"verify is a share of events from 0 to 1 (NAPCORE_VERIFY=0.01), not {self.verify!r}")
+        if not isinstance(self.dispatch, bool):
+            raise ConfigError(f"dispatch is true or false (NAPCORE_DISPATCH=false), not {self.dispatch!r}")
+
+    def updated(self, config: Any) -> Settings:
+        """These, with what NoneBot's configuration says besides; ConfigError names what is wrong there."""
+        dispatch = getattr(config, "napcore_dispatch", None)
+        verify = getattr(config, "napcore_verify", None)
+        return Settings(
+            self.dispatch if dispatch is None else _boolean(dispatch),
+            self.verify if verify is None else _number(verify),
+        )
+
+
+def _boolean(value: Any) -> Any:
+    words = {"true": True, "on": True, "yes": True, "1": True, "false": False, "off": False, "no": False, "0": False}
+    return words.get(str(value).strip().lower(), value)
+
+
+def _number(value: Any) -> Any:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return value
