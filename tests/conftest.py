@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from blockbuster import blockbuster_ctx
+from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("default", deadline=None)
@@ -90,7 +90,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def no_blocking_calls() -> Iterator[None]:
+def no_blocking_calls() -> Iterator[BlockBuster]:
     """Fail where napcore blocks an event loop. Seen on asyncio and uvloop only; the code on trio is the same."""
-    with blockbuster_ctx("napcore"):
-        yield
+    with blockbuster_ctx("napcore") as guard:
+        yield guard

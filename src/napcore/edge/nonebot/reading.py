@@ -56,7 +56,7 @@ class Reader:
             k.endswith: _endswith,
             k.fullmatch: _fullmatch,
             k.keyword: _keywords,
-            k.regex: _regex,
+            k.regex: lambda checker: _regex(checker),
             k.to_me: lambda checker: c.ToMe(),
             k.is_type: lambda checker: c.IsType(_strict(checker.types, tuple)),
         }

@@ -1,0 +1,26 @@
+"""NoneBot2 with the index does what NoneBot2 does: same handlers, order, state, answers, hooks, errors, matchers left."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, event, given, settings
+
+bench: Any = sys.modules["napcore_nonebot_bench"]
+program: Any = sys.modules["napcore_nonebot_program"]
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_the_same_happens_with_and_without(backend: str) -> None:
+    @settings(max_examples=settings().max_examples * 2, suppress_health_check=[HealthCheck.too_slow])
+    @given(program.programs())
+    def same(what: Any) -> None:
+        stock, _ = bench.run(what, napcore_on=False, backend=backend)
+        ours, statistics = bench.run(what, napcore_on=True, backend=backend)
+        assert ours == stock
+        assert not statistics.stepped_aside
+        event(f"skipped some: {statistics.skipped > 0}")
+
+    same()
