@@ -162,6 +162,23 @@ disturbing = st.one_of(
 
 
 @st.composite
+def plain_matchers(draw: st.DrawFn, number: int) -> Matcher:
+    """A matcher with a rule or a permission and a handler that does nothing: what decides is whether it runs."""
+    by_rule = draw(st.integers(0, 3)) > 0
+    return Matcher(
+        number,
+        draw(st.sampled_from(("message", "message", "message", ""))),
+        (draw(rules),) if by_rule else (),
+        () if by_rule else tuple(draw(st.lists(permissions, min_size=1, max_size=2))),
+        draw(st.sampled_from((2, 2, 6))),
+        False,
+        False,
+        draw(st.sampled_from((None, None, None, True))),
+        (Handler("handle", ()),),
+    )
+
+
+@st.composite
 def matchers(draw: st.DrawFn, number: int) -> Matcher:
     disturbs = draw(st.integers(0, 3)) == 0
     steps = st.one_of(calm, disturbing) if disturbs else calm
@@ -204,8 +221,9 @@ def pleasing(words: list[str]) -> st.SearchStrategy[tuple[str, ...]]:
     """A message of such words, as they are, in another case, or with something in front or behind."""
     word = st.sampled_from(words)
     cased = st.one_of(word, word, word.map(str.swapcase))
-    around = st.sampled_from(("", "", "", " ", "\n", "@me", "face"))
-    return st.tuples(around, cased, around, st.one_of(st.just(""), st.just(""), parts))
+    before = st.sampled_from(("", "", "", " ", "@me", "face"))
+    after = st.sampled_from(("", "", "\n", "\n", " ", "face"))
+    return st.tuples(before, cased, after, st.one_of(st.just(""), st.just(""), st.just(""), parts))
 
 
 
@@ -242,7 +260,8 @@ hooks = st.tuples(
 
 @st.composite
 def programs(draw: st.DrawFn) -> Program:
-    made = tuple(draw(matchers(number)) for number in range(draw(st.integers(1, 6))))
+    kind = draw(st.sampled_from((matchers, plain_matchers)))
+    made = tuple(draw(kind(number)) for number in range(draw(st.integers(1, 6))))
     known = [word for matcher in made for word in words_of(matcher)]
     pleased = messages(pleasing(known)) if known else others
     return Program(

@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from .facts import Facts
 
 
+UNCASED = re.compile("[\\x00-@\\[-`{-\\x7f\u2e80-\u9fff]*")
+"""Characters that re.IGNORECASE takes for themselves alone: ASCII without letters, CJK."""
+
+
+class Unknown(Exception):
+    """A checker that is not NoneBot2's own, or not as NoneBot2 makes it: it may do anything, so it always runs."""
+
+
 class Condition(Protocol):
     """Something about an event."""
 

@@ -50,10 +50,12 @@ class Counters:
 class Dispatch:
     """The index, its priorities, and the decision whether it may speak."""
 
-    def __init__(self, stock: Stock, adapter: Any, settings: Callable[[], Settings]) -> None:
+    def __init__(
+        self, stock: Stock, adapter: Any, settings: Callable[[], Settings], seen: Callable[[type[Any]], None]
+    ) -> None:
         self._stock = stock
         self._event_type = adapter.Event
-        self._reader = Reader(stock, adapter)
+        self._reader = Reader(stock, adapter, seen)
         self._fingerprint = stock.fingerprint()
         self._stages: dict[int, Stage] = {}
         self._stale = False

@@ -62,6 +62,11 @@ class Facts:
         return self.state[PREFIX][COMMAND]
 
     @property
+    def text_changed(self) -> bool:
+        """Whether the plain text is another than at the beginning of the event."""
+        return self._first is not self and self._first.text != self.text
+
+    @property
     def to_me_changed(self) -> bool:
         """Whether the answer is another than at the beginning of the event."""
         return self._first.to_me is not self.to_me
@@ -73,7 +78,7 @@ class Facts:
 
     def begin(self) -> None:
         """Settle what later facts are compared with."""
-        for name in ("to_me", "command"):
+        for name in ("to_me", "command", "text"):
             getattr(self, name)
 
     def again(self) -> Facts:

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from napcore.dispatch import TextIndex
 
+from . import alconna
 from . import conditions as c
 from .reading import Reader, Reading
 
 if TYPE_CHECKING:
     from .facts import Facts
 
-TEXT = (c.Prefix, c.Suffix, c.Keywords)
+TEXT = (c.Prefix, c.Suffix, c.Keywords, alconna.Head)
+"""Looked up in the text index."""
 
 
 class Entry:
@@ -64,6 +66,8 @@ class Index:
         self._watched: dict[int, int] = {}
         self._checkers: list[Any] | None = None
         self._sets: list[set[Any]] = []
+        self._poll = alconna.Poll([])
+        self._heads: list[Entry] = []
         self.generation = 0
         """Changes whenever an entry comes, goes or is read anew."""
 
@@ -93,7 +97,8 @@ class Index:
             readings = [entry.reading for entry in self._entries.values()]
             self._sets = [each for reading in readings for each in reading.sets]
             self._checkers = list(chain.from_iterable(reading.checkers for reading in readings))
-        return list(chain.from_iterable(self._sets)) != self._checkers
+            self._poll = alconna.Poll([part for reading in readings for part in reading.live])
+        return list(chain.from_iterable(self._sets)) != self._checkers or self._poll.changed()
 
     def clear(self) -> None:
         """Forget everything."""
@@ -117,7 +122,11 @@ class Index:
             rows = self._texts.match(text)
             if text.endswith("\n"):  # what a suffix may end in front of
                 rows += self._texts.match(text[:-1])
+            if self._heads and alconna.bare_text(text) != text:
+                rows += self._texts.match(alconna.bare_text(text))
             found.append([self._rows[row] for row in rows])
+        if self._heads and (text is None or facts.text_changed):
+            found.append(self._heads)
         out = dict.fromkeys(entry for entry in chain.from_iterable(found) if entry.possible(facts))
         for conditions, entries in self._asked.items():
             if all(condition.possible(facts) for condition in conditions):
@@ -138,6 +147,8 @@ class Index:
         if patterns is not None and not self._places(conditions):
             entry.row = self._texts.add(**_row(patterns))
             self._rows[entry.row] = entry
+            if isinstance(patterns, alconna.Head):
+                self._heads.append(entry)
 
     def _unfile(self, entry: Entry) -> None:
         self.generation += 1
@@ -157,6 +168,8 @@ class Index:
         if entry.row is not None:
             self._texts.remove(entry.row)
             del self._rows[entry.row]
+            if entry in self._heads:
+                self._heads.remove(entry)
 
     def _places(self, conditions: tuple[c.Condition, ...]) -> list[tuple[dict[Any, list[Entry]], Any]]:
         """Where an entry with these conditions is filed; nowhere if that is the text index."""
@@ -180,5 +193,5 @@ def _row(patterns: c.Condition) -> dict[str, Any]:
         return {"prefix": patterns.patterns}
     if isinstance(patterns, c.Suffix):
         return {"suffix": patterns.patterns}
-    assert isinstance(patterns, c.Keywords)
+    assert isinstance(patterns, (c.Keywords, alconna.Head))
     return {"keywords": patterns.words}

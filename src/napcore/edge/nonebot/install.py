@@ -14,7 +14,7 @@ from .settings import Settings
 from .stock import Stock, is_supported, onebot_v11, version
 from .timing import PluginTime, Timing
 from .validators import keep_validators
-from .watch import watch
+from .watch import watch, watch_parts
 
 
 @dataclass(frozen=True)
@@ -94,11 +94,15 @@ class Installed:
             self._stock.logger.error("napcore: {}; going on with {}", error, self._settings)
             return self._settings
 
+    def _watch_checkers(self, kind: type[Any]) -> None:
+        assert self._dispatch is not None
+        watch_parts(kind, self._dispatch, self._patches)
+
     def _put(self, stock: Stock, adapter: Any) -> None:
         self._stock = stock
         keep_validators(stock, self._patches)
         message = stock.message
-        dispatch = self._dispatch = Dispatch(stock, adapter, self._current_settings)
+        dispatch = self._dispatch = Dispatch(stock, adapter, self._current_settings, self._watch_checkers)
         watch(stock, dispatch, self._patches)
         check_and_run = _seeding(message.check_and_run_matcher)
         dispatch.check_and_run = check_and_run
@@ -161,7 +165,7 @@ def _seeding(before: Any) -> Any:
     ) -> None:
         passage = current.get()
         if passage is not None and dependency_cache is not None:
-            passage.seed(dependency_cache)
+            await passage.seed(dependency_cache)
         await before(Matcher, bot, event, state, stack, dependency_cache)
 
     return check_and_run_matcher

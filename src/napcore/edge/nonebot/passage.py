@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from . import alconna
 from .facts import Facts
 from .stage import Stage
 
@@ -15,7 +16,7 @@ class Passage:
     """What is known of an event so far. Made when NoneBot2 has run its pre-processors and read the command."""
 
     __slots__ = (
-        "_candidates", "_dispatch", "_facts", "_fresh", "_generation", "_passed", "_seeds", "failed", "skipped", "verifying"
+        "_candidates", "_dispatch", "_facts", "_fresh", "_generation", "_keep_message", "_passed", "_seeds", "failed", "skipped", "verifying"
     )  # fmt: skip
 
     def __init__(self, dispatch: Dispatch, facts: Facts, verifying: bool) -> None:
@@ -26,6 +27,7 @@ class Passage:
         self._generation = -1
         self._passed: list[Stage] = []
         self._seeds: dict[Any, Any] = {}
+        self._keep_message = False
         self.verifying = verifying
         self.skipped: set[Any] = set()
         """Only when verifying: the matchers that would not have been asked."""
@@ -66,12 +68,17 @@ class Passage:
         values = self._dispatch.values
         for stage in self._passed:
             for call in stage.results(self._facts, self._dispatch.now):
-                if call in values and call not in self._seeds:
+                if call is alconna.KEPT_MESSAGE:
+                    self._keep_message = self._facts.kind == "message"
+                elif call in values and call not in self._seeds:
                     self._seeds[call] = values[call](self._facts)
         self._passed.clear()
 
-    def seed(self, cache: dict[Any, Any]) -> None:
-        """Give NoneBot2's cache for this event the results it would have."""
+    async def seed(self, cache: dict[Any, Any]) -> None:
+        """Give NoneBot2's cache for this event, and the plugin's of messages, what they would have."""
         for call, value in self._seeds.items():
             if call not in cache:
                 cache[call] = self._dispatch.cached(value)
+        if self._keep_message:
+            self._keep_message = False
+            await alconna.keep_message(self._facts.bot, self._facts.event, self._facts.state)

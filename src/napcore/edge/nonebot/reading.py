@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from . import alconna
 from . import conditions as c
+from .conditions import UNCASED, Unknown
 
 if TYPE_CHECKING:
     from .stock import Stock
-
-
-class Unknown(Exception):
-    """A checker that is not NoneBot2's own, or not as NoneBot2 makes it: it may do anything, so it always runs."""
 
 
 class Reading(NamedTuple):
@@ -31,19 +29,21 @@ class Reading(NamedTuple):
     """What was in them."""
     watched: tuple[Any, ...]
     """Objects that were read; an attribute of theirs may be set later."""
+    live: tuple[Any, ...] = ()
+    """What has to be polled, see :mod:`.alconna`."""
 
 
 ALWAYS = Reading(None, None, frozenset(), (), (), ())
-
-UNCASED = re.compile("[\\x00-@\\[-`{-\\x7f\u2e80-\u9fff]*")
-"""Characters that re.IGNORECASE takes for themselves alone: ASCII without letters, CJK."""
 
 
 class Reader:
     """Reads matchers of one NoneBot2."""
 
-    def __init__(self, stock: Stock, adapter: Any) -> None:
+    def __init__(self, stock: Stock, adapter: Any, seen: Callable[[type[Any]], None]) -> None:
         self._stock = stock
+        self._seen = seen
+        """Told of a class of checkers that was not there at first."""
+        self._alconna_check: Any = None
         self._check_perm = vars(stock.Matcher)["check_perm"].__func__
         self._check_rule = vars(stock.Matcher)["check_rule"].__func__
         self._rule_call = stock.Rule.__call__
@@ -88,7 +88,8 @@ class Reader:
         try:
             if not whole or type(rule).__call__ is not self._rule_call:
                 raise Unknown
-            needs = [self._rule(dependent) for dependent in rule.checkers]
+            live: list[Any] = []
+            needs = [self._rule(dependent, live) for dependent in rule.checkers]
         except Unknown:
             return _reading(parts, None, set(), read) if parts else ALWAYS
         parts += [need for need in needs if need is not None]
@@ -96,9 +97,16 @@ class Reader:
             return ALWAYS
         for dependent in rule.checkers:
             results |= self._results(dependent)
-        return _reading(parts, granted, results, [*read, rule])
+        return _reading(parts, granted, results, [*read, rule], live)
 
-    def _rule(self, dependent: Any) -> c.Condition | None:
+    def _rule(self, dependent: Any, live: list[Any]) -> c.Condition | None:
+        if alconna.is_rule(dependent.call):
+            if self._alconna_check is None:
+                self._alconna_check = type(dependent.call).__call__
+                self._seen(type(dependent.call))
+            head, part = alconna.read(dependent, self._alconna_check)
+            live.append(part)
+            return head
         read = self._rules.get(type(dependent.call))
         if read is None:
             raise Unknown
@@ -161,6 +169,8 @@ class Reader:
         )
 
     def _results(self, dependent: Any) -> set[Any]:
+        if alconna.is_rule(dependent.call):
+            return {alconna.KEPT_MESSAGE}
         depends = self._stock.DependParam
         return {
             field.field_info.dependent.call
@@ -169,12 +179,18 @@ class Reader:
         }
 
 
-def _reading(parts: list[c.Condition], granted: c.Condition | None, results: set[Any], read: list[Any]) -> Reading:
+def _reading(
+    parts: list[c.Condition],
+    granted: c.Condition | None,
+    results: set[Any],
+    read: list[Any],
+    live: Sequence[Any] = (),
+) -> Reading:
     """``read``: the permission, and the rule where it was read too."""
     checkers = tuple(dependent for part in read for dependent in part.checkers)
     watched = (*read, *(dependent.call for dependent in checkers))
     sets = tuple(part.checkers for part in read)
-    return Reading(tuple(dict.fromkeys(parts)), granted, frozenset(results), sets, checkers, watched)
+    return Reading(tuple(dict.fromkeys(parts)), granted, frozenset(results), sets, checkers, watched, tuple(live))
 
 
 def _strict(value: Any, kind: type[Any]) -> Any:

@@ -21,7 +21,12 @@ def watch(stock: Stock, dispatch: Dispatch, patches: Patches) -> None:
     patches.put(meta, "__delattr__", _of_matcher(meta.__delattr__, dispatch))
     k = stock.checkers
     for owner in (stock.Rule, stock.Permission, *k[:10]):
-        patches.put(owner, "__setattr__", _of_part(owner.__setattr__, dispatch))
+        watch_parts(owner, dispatch, patches)
+
+
+def watch_parts(kind: type[Any], dispatch: Dispatch, patches: Patches) -> None:
+    """The same for every object of one class."""
+    patches.put(kind, "__setattr__", _of_part(kind.__setattr__, dispatch))
 
 
 def _of_matcher(before: Callable[..., None], dispatch: Dispatch) -> Callable[..., None]:
