@@ -98,15 +98,12 @@ class ForeignEvent(BaseEvent):
         return False
 
 
-_adapter: Adapter | None = None
-
-
 def adapter() -> Adapter:
     """The one adapter of this process."""
-    global _adapter
-    if _adapter is None:
-        _adapter = Adapter(nonebot.get_driver())
-    return _adapter
+    driver = nonebot.get_driver()
+    if Adapter.get_name() not in driver._adapters:
+        driver.register_adapter(Adapter)
+    return driver._adapters[Adapter.get_name()]  # type: ignore[return-value]
 
 
 def reset() -> None:
@@ -487,6 +484,16 @@ def priorities(trace: list[Any]) -> list[Any]:
     return [turn for turn, _ in itertools.groupby(turns)]
 
 
+def starts(trace: list[Any], program: Any) -> list[Any]:
+    """The order in which matchers began, those alone whose rules wait for no thread and share no result."""
+    threadless = {
+        each.number
+        for each in program.matchers
+        if not each.permission and {checker.kind for checker in each.rule} <= {"keyword", "startswith", "endswith", "regex"}
+    }
+    return [entry[:2] for entry in trace if entry[2:4] == ("handler", 0) and entry[1][1] in threadless]
+
+
 def run(program: Any, *, napcore_on: bool, backend: str = "asyncio", verify: float = 0.0) -> tuple[Any, Any]:
     """Run a program from nothing; returns what happened, and napcore's statistics."""
     reset()
@@ -500,4 +507,5 @@ def run(program: Any, *, napcore_on: bool, backend: str = "asyncio", verify: flo
     finally:
         adapter().calls = None
         reset()
-    return (settled(made.trace), priorities(made.trace), sorted(LOGGED)), statistics
+    began = starts(made.trace, program) if backend == "asyncio" else None  # trio shuffles its tasks
+    return (settled(made.trace), priorities(made.trace), began, sorted(LOGGED)), statistics
