@@ -65,7 +65,7 @@ def test_everything_is_put_back() -> None:
     assert installed.active
     during = surroundings()
     assert {key.split(".")[1] for key in during if during[key] is not before.get(key)} == {
-        "TrieRule", "matchers", "check_and_run_matcher", "_run_matcher", "type_validate_python", "__setattr__", "__delattr__"
+        "TrieRule", "matchers", "check_and_run_matcher", "_run_matcher", "type_validate_python", "__setattr__", "__delattr__", "checkers"
     }  # fmt: skip
     installed.uninstall()
     after = surroundings()

@@ -62,7 +62,7 @@ class Dispatch:
         self._settings = settings
         self._random = random.Random()
         self._told = False
-        self.index = Index(self._reader)
+        self.index = Index(self._reader, self._stock)
         self.counters = Counters()
         self.check_and_run: Any = None
         """What stands for ``check_and_run_matcher``; the index is silent while something else does."""
@@ -104,7 +104,7 @@ class Dispatch:
     def _give_up(self, error: Exception) -> None:
         self.counters.stepped_aside += 1
         self._stages.clear()
-        self.index = Index(self._reader)
+        self.index = Index(self._reader, self._stock)
         if not self._told:
             self._told = True
             self._stock.logger.opt(exception=error).warning(
@@ -124,7 +124,7 @@ class Dispatch:
         if self._stale or self.index.changed():
             self._stale = False
             self._stages.clear()
-            self.index = Index(self._reader)
+            self.index = Index(self._reader, self._stock)
 
     def mark_stale(self) -> None:
         """Something that was read is about to change."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import chain
+from sys import getrefcount
 from typing import TYPE_CHECKING, Any
 
 from napcore.dispatch import TextIndex
@@ -14,6 +15,7 @@ from .reading import Reader, Reading
 
 if TYPE_CHECKING:
     from .facts import Facts
+    from .stock import Stock
 
 TEXT = (c.Prefix, c.Suffix, c.Keywords, alconna.Head)
 """Looked up in the text index."""
@@ -53,8 +55,12 @@ class Index:
     is asked once per event for each distinct set of conditions.
     """
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, stock: Stock) -> None:
         self._reader = reader
+        self._checkers_of = stock.checkers_of
+        rule = stock.Rule()
+        self._unshared = getrefcount(stock.checkers_of(rule))
+        """References to a set of checkers that nobody but its rule has."""
         self._sessions: dict[Any, list[Entry]] = {}
         self._commands: dict[Any, list[Entry]] = {}
         self._fullmatches: dict[str, list[Entry]] = {}
@@ -64,9 +70,8 @@ class Index:
         self._asked: dict[tuple[c.Condition, ...], list[Entry]] = {}
         self._entries: dict[Any, Entry] = {}
         self._watched: dict[int, int] = {}
-        self._checkers: list[Any] | None = None
-        self._sets: list[set[Any]] = []
-        self._poll = alconna.Poll([])
+        self._exposed: dict[int, tuple[Any, tuple[Any, ...]]] = {}
+        self._poll: alconna.Poll | None = None
         self._heads: list[Entry] = []
         self.generation = 0
         """Changes whenever an entry comes, goes or is read anew."""
@@ -91,14 +96,24 @@ class Index:
         if self._entries.pop(entry.matcher, None) is entry:
             self._unfile(entry)
 
+    def expose(self, part: Any) -> None:
+        """Somebody else has got hold of a rule's or a permission's checkers."""
+        for entry in self._entries.values():
+            for read, checkers in entry.reading.parts:
+                if read is part:
+                    self._exposed[id(part)] = part, checkers
+                    return
+
     def changed(self) -> bool:
-        """Whether a set of checkers has been changed in place since it was read. Flat and in C: it runs for every event."""
-        if self._checkers is None:
-            readings = [entry.reading for entry in self._entries.values()]
-            self._sets = [each for reading in readings for each in reading.sets]
-            self._checkers = list(chain.from_iterable(reading.checkers for reading in readings))
-            self._poll = alconna.Poll([part for reading in readings for part in reading.live])
-        return list(chain.from_iterable(self._sets)) != self._checkers or self._poll.changed()
+        """Whether anything that was read has been changed in place since. Costs what is out of our sight, not the rest."""
+        if self._poll is None:
+            self._poll = alconna.Poll([part for entry in self._entries.values() for part in entry.reading.live])
+        for part, checkers in list(self._exposed.values()):
+            if tuple(self._checkers_of(part)) != checkers:
+                return True
+            if getrefcount(self._checkers_of(part)) <= self._unshared:
+                del self._exposed[id(part)]
+        return self._poll.changed()
 
     def clear(self) -> None:
         """Forget everything."""
@@ -135,7 +150,10 @@ class Index:
 
     def _file(self, entry: Entry) -> None:
         self.generation += 1
-        self._checkers = None
+        self._poll = None
+        for part, checkers in entry.reading.parts:
+            if getrefcount(self._checkers_of(part)) > self._unshared:
+                self._exposed[id(part)] = part, checkers
         for thing in entry.reading.watched:
             self._watched[id(thing)] = self._watched.get(id(thing), 0) + 1
         conditions = entry.reading.conditions
@@ -152,13 +170,14 @@ class Index:
 
     def _unfile(self, entry: Entry) -> None:
         self.generation += 1
-        self._checkers = None
+        self._poll = None
         for thing in entry.reading.watched:
             left = self._watched[id(thing)] - 1
             if left:
                 self._watched[id(thing)] = left
             else:
                 del self._watched[id(thing)]
+                self._exposed.pop(id(thing), None)
         if entry.reading.conditions is None:
             return
         for table, key in self._places(entry.reading.conditions):

@@ -23,17 +23,15 @@ class Reading(NamedTuple):
     """The permission's condition, None where there is none; exact wherever :attr:`results` is not empty."""
     results: frozenset[Any]
     """Dependencies whose results NoneBot2 caches for the event when it asks this rule."""
-    sets: tuple[set[Any], ...]
-    """The sets of checkers that were read; they can be changed in place."""
-    checkers: tuple[Any, ...]
-    """What was in them."""
+    parts: tuple[tuple[Any, tuple[Any, ...]], ...]
+    """The rule and the permission, if they were read, with their checkers: the set can be changed in place."""
     watched: tuple[Any, ...]
     """Objects that were read; an attribute of theirs may be set later."""
     live: tuple[Any, ...] = ()
     """What has to be polled, see :mod:`.alconna`."""
 
 
-ALWAYS = Reading(None, None, frozenset(), (), (), ())
+ALWAYS = Reading(None, None, frozenset(), (), ())
 
 
 class Reader:
@@ -89,15 +87,28 @@ class Reader:
             if not whole or type(rule).__call__ is not self._rule_call:
                 raise Unknown
             live: list[Any] = []
-            needs = [self._rule(dependent, live) for dependent in rule.checkers]
+            checkers = self._stock.checkers_of(rule)
+            needs = [self._rule(dependent, live) for dependent in checkers]
         except Unknown:
-            return _reading(parts, None, set(), read) if parts else ALWAYS
+            return self._reading(parts, None, set(), read) if parts else ALWAYS
         parts += [need for need in needs if need is not None]
         if not parts:
             return ALWAYS
-        for dependent in rule.checkers:
+        for dependent in checkers:
             results |= self._results(dependent)
-        return _reading(parts, granted, results, [*read, rule], live)
+        return self._reading(parts, granted, results, [*read, rule], live)
+
+    def _reading(
+        self,
+        conditions: list[c.Condition],
+        granted: c.Condition | None,
+        results: set[Any],
+        read: list[Any],
+        live: Sequence[Any] = (),
+    ) -> Reading:
+        parts = tuple((part, tuple(self._stock.checkers_of(part))) for part in read)
+        watched = (*read, *(dependent.call for _, checkers in parts for dependent in checkers))
+        return Reading(tuple(dict.fromkeys(conditions)), granted, frozenset(results), parts, watched, tuple(live))
 
     def _rule(self, dependent: Any, live: list[Any]) -> c.Condition | None:
         if alconna.is_rule(dependent.call):
@@ -118,9 +129,10 @@ class Reader:
 
     def _permission(self, permission: Any) -> tuple[c.Condition | None, bool]:
         """A permission's condition, and whether it is all that asking the permission would do."""
-        if not permission.checkers:
+        checkers = self._stock.checkers_of(permission)
+        if not checkers:
             return None, True
-        read = [self._permission_checker(dependent) for dependent in permission.checkers]
+        read = [self._permission_checker(dependent) for dependent in checkers]
         found = tuple(condition for condition, _ in read)
         return found[0] if len(found) == 1 else c.AnyOf(found), all(whole for _, whole in read)
 
@@ -141,7 +153,7 @@ class Reader:
         if type(call) is self._stock.checkers.user:
             self._expect_form(dependent)
             users = _strict(call.users, tuple)
-            if call.perm is None or not call.perm.checkers:
+            if call.perm is None or not self._stock.checkers_of(call.perm):
                 return c.Session(users), True
             try:
                 inner, whole = self._permission(call.perm)
@@ -177,20 +189,6 @@ class Reader:
             for field in dependent.params
             if isinstance(field.field_info, depends) and field.field_info.use_cache
         }
-
-
-def _reading(
-    parts: list[c.Condition],
-    granted: c.Condition | None,
-    results: set[Any],
-    read: list[Any],
-    live: Sequence[Any] = (),
-) -> Reading:
-    """``read``: the permission, and the rule where it was read too."""
-    checkers = tuple(dependent for part in read for dependent in part.checkers)
-    watched = (*read, *(dependent.call for dependent in checkers))
-    sets = tuple(part.checkers for part in read)
-    return Reading(tuple(dict.fromkeys(parts)), granted, frozenset(results), sets, checkers, watched, tuple(live))
 
 
 def _strict(value: Any, kind: type[Any]) -> Any:

@@ -75,7 +75,16 @@ class Stock:
             permission.SuperUser,
             (permission.Message, permission.Notice, permission.Request, permission.MetaEvent),
         )
+        self._slots = {owner: vars(owner)["checkers"] for owner in (self.Rule, self.Permission)}
         self.handle_event: Any = nonebot.message.handle_event
+
+    def checkers_of(self, part: Any) -> set[Any]:
+        """A rule's or a permission's checkers, unnoticed by whoever watches the attribute."""
+        for owner, slot in self._slots.items():
+            if isinstance(part, owner):
+                found: set[Any] = slot.__get__(part)
+                return found
+        raise TypeError(f"neither a rule nor a permission: {type(part).__name__}")
 
     def fingerprint(self) -> Fingerprint:
         """The functions that decide whether a matcher runs. While each is still in its place, an index may speak for

@@ -1,8 +1,14 @@
-"""Noticing that something which was read is given another value: rules, permissions and checkers of loaded matchers."""
+"""Noticing that what was read is given another value: matchers, rules, permissions and checkers.
+
+Assignments are seen as they happen. A rule's set of checkers can also be changed in place, by whoever has got hold of it:
+reading ``checkers`` from outside NoneBot2 is seen too, and such a set is compared for every event until nobody else has it.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,9 +25,13 @@ def watch(stock: Stock, dispatch: Dispatch, patches: Patches) -> None:
     meta = stock.MatcherMeta
     patches.put(meta, "__setattr__", _of_matcher(meta.__setattr__, dispatch))
     patches.put(meta, "__delattr__", _of_matcher(meta.__delattr__, dispatch))
-    k = stock.checkers
-    for owner in (stock.Rule, stock.Permission, *k[:10]):
+    for owner in stock.checkers[:10]:
         watch_parts(owner, dispatch, patches)
+    owners = (stock.Rule, stock.Permission, stock.checkers.user)
+    functions = [getattr(each, "__func__", each) for owner in owners for each in vars(owner).values()]
+    codes = frozenset(each.__code__ for each in functions if isinstance(each, FunctionType))
+    for owner in (stock.Rule, stock.Permission):
+        patches.put(owner, "checkers", Checkers(vars(owner)["checkers"], codes, dispatch))
 
 
 def watch_parts(kind: type[Any], dispatch: Dispatch, patches: Patches) -> None:
@@ -45,3 +55,25 @@ def _of_part(before: Callable[..., None], dispatch: Dispatch) -> Callable[..., N
         before(part, name, value)
 
     return __setattr__
+
+
+class Checkers:
+    """The attribute ``checkers`` of rules or permissions; ``slot`` keeps the values, ``codes`` are NoneBot2's readers."""
+
+    def __init__(self, slot: Any, codes: frozenset[Any], dispatch: Dispatch) -> None:
+        self._slot = slot
+        self._codes = codes
+        self._dispatch = dispatch
+
+    def __get__(self, part: Any, owner: Any = None) -> Any:
+        if part is None:
+            return self._slot
+        index = self._dispatch.index
+        if index.watches(part) and sys._getframe(1).f_code not in self._codes:
+            index.expose(part)
+        return self._slot.__get__(part, owner)
+
+    def __set__(self, part: Any, value: Any) -> None:
+        if self._dispatch.index.watches(part):
+            self._dispatch.mark_stale()
+        self._slot.__set__(part, value)
