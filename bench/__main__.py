@@ -1,4 +1,6 @@
-"""Entry: ``python -m bench hot [--quick] [--only NAME] [--rounds N] [--seed N] [--out DIR] [--instructions]``."""
+"""Entry: ``python -m bench hot [--quick] [--only NAME] [--rounds N] [--seed N] [--out DIR] [--instructions]``,
+``python -m bench frameworks [--quick] [--only KIND] [--out DIR]``.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,19 @@ def main(arguments: list[str] | None = None) -> int:
         "--out", type=Path, default=Path(__file__).parent / "results", metavar="DIR", help="default: bench/results"
     )
     command.add_argument("--instructions", action="store_true", help="count instructions under valgrind instead")
+    command = commands.add_parser(
+        "frameworks",
+        help="NoneBot2 alone and with napcore: in process, and over a socket",
+        description="Exit status 1: a case failed. An aim that is missed does not change it.",
+    )
+    command.add_argument("--quick", action="store_true", help="1 and 100 commands only, about a minute")
+    command.add_argument("--only", default="", metavar="KIND", help="command, keyword, regex, alconna or mixed")
+    command.add_argument(
+        "--out", type=Path, default=Path(__file__).parent / "results", metavar="DIR", help="default: bench/results"
+    )
     chosen = parser.parse_args(arguments)
+    if chosen.command == "frameworks":
+        return run_frameworks(parser, chosen)
     rounds = chosen.rounds if chosen.rounds is not None else 7 if chosen.quick else hot.Options.rounds
     if rounds < 1:
         parser.error("--rounds: at least 1")
@@ -54,6 +68,21 @@ def main(arguments: list[str] | None = None) -> int:
     if not results.rows and not results.tables and not results.skipped:
         parser.error(f"nothing is called {chosen.only!r}")
     return 0
+
+
+def run_frameworks(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
+    """NoneBot2 is imported only when it is to be measured."""
+    from bench import frameworks
+
+    kinds = [kind for kind in frameworks.KINDS if kind == chosen.only or (not chosen.only and not chosen.quick)]
+    if chosen.quick and not chosen.only:
+        kinds = ["command"]
+    if not kinds:
+        parser.error(f"nothing is called {chosen.only!r}")
+    counts = (1, 100) if chosen.quick else frameworks.Options.counts
+    seconds = 0.5 if chosen.quick else frameworks.Options.seconds
+    found = frameworks.run(frameworks.Options(kinds, counts, seconds, out=chosen.out), say)
+    return 1 if found.failures else 0
 
 
 if __name__ == "__main__":
