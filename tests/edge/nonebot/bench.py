@@ -462,6 +462,8 @@ class Run:
                 for priority, listed in sorted(matchers.items())
                 if listed
             }
+            if 0 in left:  # sessions: made side by side
+                left[0].sort()
             self.trace.append((self.current, "left", left))
 
 

@@ -14,7 +14,7 @@ program: Any = sys.modules["napcore_nonebot_program"]
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_the_same_happens_with_and_without(backend: str) -> None:
-    @settings(max_examples=settings().max_examples * 2, suppress_health_check=[HealthCheck.too_slow])
+    @settings(suppress_health_check=[HealthCheck.too_slow])
     @given(program.programs())
     def same(what: Any) -> None:
         stock, _ = bench.run(what, napcore_on=False, backend=backend)

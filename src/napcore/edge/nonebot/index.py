@@ -91,6 +91,11 @@ class Index:
             self._file(found)
         return found
 
+    def results_of(self, matchers: Iterable[Any]) -> set[Any]:
+        """The dependencies whose results NoneBot2 caches by asking these matchers' rules."""
+        found = (self._entries.get(matcher) for matcher in matchers)
+        return {call for entry in found if entry is not None for call in entry.reading.results}
+
     def drop(self, entry: Entry) -> None:
         """Forget an entry."""
         if self._entries.pop(entry.matcher, None) is entry:

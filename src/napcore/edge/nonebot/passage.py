@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from . import alconna
@@ -60,18 +61,21 @@ class Passage:
         if chosen:
             self._fresh = False
             if not self.verifying:
-                self._settle()
+                self._settle(index.results_of(chosen))
         return chosen
 
-    def _settle(self) -> None:
-        """Note what NoneBot2 would have cached by now: a handler that is about to run could change what it is made of."""
+    def _settle(self, asked: set[Any]) -> None:
+        """Note what NoneBot2 would have cached by now: a handler that is about to run could change what it is made of.
+
+        ``asked``: what the rules that are about to be asked will put there by themselves.
+        """
         values = self._dispatch.values
-        for stage in self._passed:
-            for call in stage.results(self._facts, self._dispatch.now):
-                if call is alconna.KEPT_MESSAGE:
-                    self._keep_message = self._facts.kind == "message"
-                elif call in values and call not in self._seeds:
-                    self._seeds[call] = values[call](self._facts)
+        *before, last = [stage.results(self._facts, self._dispatch.now) for stage in self._passed]
+        for call in {*chain.from_iterable(before), *(last - asked)}:
+            if call is alconna.KEPT_MESSAGE:
+                self._keep_message = self._facts.kind == "message"
+            elif call in values and call not in self._seeds:
+                self._seeds[call] = values[call](self._facts)
         self._passed.clear()
 
     async def seed(self, cache: dict[Any, Any]) -> None:

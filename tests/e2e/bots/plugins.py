@@ -1,0 +1,107 @@
+"""Three plugin packages from PyPI, unchanged, and a scripted conversation; prints what the bot did, line by line.
+
+``plugins.py stock`` or ``plugins.py napcore``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import sys
+import warnings
+from typing import Any
+
+import anyio
+
+warnings.simplefilter("ignore")
+import nonebot  # noqa: E402
+from nonebot.adapters.onebot.v11 import Adapter, Bot  # noqa: E402
+from nonebot.log import logger  # noqa: E402
+
+logger.remove()
+
+PLUGINS = ("nonebot_plugin_admin", "nonebot_plugin_cocdicer", "nonebot_plugin_minesweeper")
+
+CONVERSATION = (
+    "大家好", ".help", ".r", ".rd1", ".rh", ".coc", ".st", ".en 50", ".ti", ".li", ".sc 1/1d6 60", ".set", ".show", ".sa 力量",
+    "今天天气真不错", "/群管菜单", "/广播帮助", "/开关", "/开关状态", "/开关状态 多余", "/头衔 大佬", "/禁 @8 60", "/踢", "/查看词条",
+    "/词条+ 你好", "/查看词条", "/词条- 你好", "/添加违禁词 坏词", "/查看违禁词", "坏词", "/欢迎词+ 欢迎", "/发言", "/排行", "/分管",
+    "扫雷", "挖开 A1", "挖开 B2 C3", "标记 H8", "查看游戏", "结束扫雷", "扫雷初级", "结束扫雷", "minesweeper --row 3 --col 3 --num 1",
+    '扫雷"中级"', "挖开", "结束", "/撤回", "/加管理 @8", "/群列表", "/词云", "/ai拒绝 某人", "最后一句",
+)  # fmt: skip
+
+ANSWERS: dict[str, Any] = {
+    "get_group_list": [{"group_id": 5, "group_name": "五"}],
+    "get_group_member_list": [{"user_id": user, "role": "member", "card": "", "nickname": "n"} for user in (7, 8)],
+    "get_group_member_info": {"user_id": 7, "role": "owner", "card": "", "nickname": "n", "title": ""},
+    "get_msg": {},
+}
+
+
+def shown(value: Any) -> Any:
+    """A value in few characters: pictures are long."""
+    text = repr(value)
+    return text if len(text) < 400 else hashlib.sha256(text.encode()).hexdigest()
+
+
+class Silent(Adapter):
+    """The adapter without a network."""
+
+    def _setup(self) -> None:
+        pass
+
+    async def _call_api(self, bot: Any, api: str, **data: Any) -> Any:
+        print(json.dumps([api, shown(sorted(data.items()))], ensure_ascii=False), flush=True)
+        return ANSWERS.get(api, {"message_id": 1})
+
+
+async def converse(bot: Bot) -> None:
+    for number, text in enumerate(CONVERSATION):
+        for user in (7, 8):  # a superuser and a member
+            random.seed(number)
+            print(json.dumps([user, text], ensure_ascii=False), flush=True)
+            segments: list[dict[str, Any]] = []
+            for part in text.split("@8"):
+                segments += [{"type": "at", "data": {"qq": "8"}}, {"type": "text", "data": {"text": part}}]
+            event = Adapter.json_to_event(
+                {
+                    "time": 1_700_000_000 + number,
+                    "self_id": 10001,
+                    "post_type": "message",
+                    "message_type": "group",
+                    "sub_type": "normal",
+                    "user_id": user,
+                    "group_id": 5,
+                    "message_id": 2 * number + user,
+                    "message": segments[1:],
+                    "raw_message": text,
+                    "font": 0,
+                    "sender": {"user_id": user, "nickname": "n", "role": "owner" if user == 7 else "member"},
+                }
+            )
+            assert event is not None
+            await bot.handle_event(event)
+
+
+def main() -> None:
+    nonebot.init(
+        driver="~none", superusers={"7"}, command_start={"/"}, log_level="CRITICAL", localstore_use_cwd=True, nickname={"小南"}
+    )
+    driver = nonebot.get_driver()
+    driver.register_adapter(Silent)
+    installed = None
+    if sys.argv[1] == "napcore":
+        import napcore.nonebot
+
+        installed = napcore.nonebot.install()
+    for plugin in PLUGINS:
+        assert nonebot.load_plugin(plugin) is not None, plugin
+    bot = Bot(driver._adapters["OneBot V11"], "10001")
+    anyio.run(converse, bot)
+    if installed is not None:
+        statistics = installed.statistics()
+        sys.stderr.write(json.dumps({"skipped": statistics.skipped, "aside": statistics.stepped_aside}) + "\n")
+
+
+main()
