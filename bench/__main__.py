@@ -72,9 +72,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run_frameworks(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
     """NoneBot2 is imported only when it is to be measured."""
-    from bench import frameworks
+    from bench import framework_bot, frameworks
 
-    kinds = [kind for kind in frameworks.KINDS if kind == chosen.only or (not chosen.only and not chosen.quick)]
+    kinds = [kind for kind in framework_bot.KINDS if kind == chosen.only or (not chosen.only and not chosen.quick)]
     if chosen.quick and not chosen.only:
         kinds = ["command"]
     if not kinds:

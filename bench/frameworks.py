@@ -105,19 +105,26 @@ def place_table(found: Found, kind: str) -> str:
     for (each, count), t in found.place.items():
         if each == kind:
             cells = [f"{t[f'{mode} {what}']:,.0f}" for what in ("none", "one") for mode in ("stock", "napcore")]
-            lines.append([str(count), *cells, f"{t['stock none'] / t['napcore none']:,.0f}x", f"{1e6 / t['napcore none']:,.0f}"])
+            lines.append(
+                [str(count), *cells, f"{t['stock none'] / t['napcore none']:,.0f}x", f"{1e6 / t['napcore none']:,.0f}"]
+            )
     columns = ["matchers", "none: NoneBot2", "napcore", "one: NoneBot2", "napcore", "gain on none", "events/s"]
-    return plain_table(Table(f"{kind}, in process, microseconds of CPU per message that none or one wants", columns, lines))
+    return plain_table(
+        Table(f"{kind}, in process, microseconds of CPU per message that none or one wants", columns, lines)
+    )
 
 
 def served_table(found: Found) -> str:
     """The cases over a socket."""
+    names = ("events/s", "CPU us/event", "p50 ms", "p99 ms", "replies", "peak MiB")
     lines = [
-        [kind, str(count), mode, *(str(numbers[name]) for name in ("events/s", "CPU us/event", "p50 ms", "p99 ms", "replies", "peak MiB"))]
+        [kind, str(count), mode, *(str(numbers[name]) for name in names)]
         for (kind, count, mode), numbers in found.served.items()
     ]  # fmt: skip
     columns = ["kind", "matchers", "", "events/s", "CPU us/event", "reply p50 ms", "p99 ms", "replies", "peak MiB"]
-    return plain_table(Table("over a socket: a burst nothing wants, then 20 messages/s for 3 s that one wants", columns, lines))
+    return plain_table(
+        Table("over a socket: a burst nothing wants, then 20 messages/s for 3 s that one wants", columns, lines)
+    )
 
 
 def verdicts(found: Found) -> Iterator[str]:
@@ -127,7 +134,8 @@ def verdicts(found: Found) -> Iterator[str]:
         gain = hundred["stock none"] / hundred["napcore none"]
         yield f"nothing wants it, 100 commands: {gain:,.0f}x better; aim: {AIMS['nothing wants it']}"
         yield f"100 commands cost {hundred['napcore none'] / one['napcore none']:.2f}x of 1; aim: {AIMS['growth']}"
-        yield f"one wants it: {hundred['napcore one'] / one['stock one']:.2f}x a lone matcher; aim: {AIMS['one wants it']}"
+        cost = hundred["napcore one"] / one["stock one"]
+        yield f"one wants it: {cost:.2f}x a lone matcher; aim: {AIMS['one wants it']}"
 
 
 # Over a socket.

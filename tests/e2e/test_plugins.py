@@ -14,7 +14,9 @@ import pytest
 PLUGINS = ("nonebot_plugin_admin", "nonebot_plugin_cocdicer", "nonebot_plugin_minesweeper")
 MISSING = [plugin for plugin in PLUGINS if find_spec(plugin) is None]
 
-pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"{', '.join(MISSING)} not installed: pip install --group plugins")
+pytestmark = pytest.mark.skipif(
+    bool(MISSING), reason=f"{', '.join(MISSING)} not installed: pip install --group plugins"
+)
 
 
 def conversation(mode: str, folder: Path) -> tuple[list[str], str]:

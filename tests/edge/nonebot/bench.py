@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import nonebot
 import nonebot.message as message
 from nonebot.adapters import Bot as BaseBot
@@ -67,7 +68,7 @@ class Adapter(OneBotAdapter):
     async def _call_api(self, bot: Any, api: str, **data: Any) -> Any:
         if self.calls is not None:
             self.calls(bot, api, data)
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         return {"message_id": 1}
 
 
@@ -447,7 +448,8 @@ class Run:
         for spec in self.program.matchers:
             self.register(spec, spec.number)
         bots = [Bot(adapter(), str(self_id)) for self_id in SELF_IDS]
-        for self.current, spec in enumerate(self.program.events):
+        for number, spec in enumerate(self.program.events):
+            self.current = number
             if spec.change is not None:
                 self.change(spec.change)
                 continue
@@ -491,7 +493,8 @@ def starts(trace: list[Any], program: Any) -> list[Any]:
     threadless = {
         each.number
         for each in program.matchers
-        if not each.permission and {checker.kind for checker in each.rule} <= {"keyword", "startswith", "endswith", "regex"}
+        if not each.permission
+        and {checker.kind for checker in each.rule} <= {"keyword", "startswith", "endswith", "regex"}
     }
     return [entry[:2] for entry in trace if entry[2:4] == ("handler", 0) and entry[1][1] in threadless]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,11 +14,17 @@ import pytest
 from blockbuster import BlockBuster
 
 HERE = Path(__file__).parent
-MISSING = [
-    name
-    for name, module in (("nonebot2", "nonebot.internal.matcher"), ("nonebot-adapter-onebot", "nonebot.adapters.onebot.v11"))
-    if importlib.util.find_spec(module.split(".")[0]) is None
-]  # fmt: skip
+
+
+def is_missing(distribution: str) -> bool:
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return True
+    return False
+
+
+MISSING = [name for name in ("nonebot2", "nonebot-adapter-onebot") if is_missing(name)]
 
 
 def load(name: str) -> ModuleType:
@@ -47,7 +54,12 @@ else:
 
     logger.remove()
     nonebot.init(
-        driver="~none", superusers={"7"}, command_start={"/", ""}, command_sep={"."}, nickname=set(), log_level="WARNING"
+        driver="~none",
+        superusers={"7"},
+        command_start={"/", ""},
+        command_sep={"."},
+        nickname=set(),
+        log_level="WARNING",
     )
     load("program")
     load("bench")

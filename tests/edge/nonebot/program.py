@@ -109,7 +109,8 @@ rules = st.one_of(
     st.just(Checker("to_me")),
     st.builds(lambda name: Checker("is_type", (name,)), st.sampled_from(("group", "private", "message", "notice"))),
     st.builds(
-        lambda what: Checker("custom", (what,)), st.sampled_from(("yes", "no", "long", "raise", "skip", "state", "depends"))
+        lambda what: Checker("custom", (what,)),
+        st.sampled_from(("yes", "no", "long", "raise", "skip", "state", "depends")),
     ),
     st.just(Checker("parameterless")),
 )
@@ -201,7 +202,9 @@ def matchers(draw: st.DrawFn, number: int) -> Matcher:
     )
 
 
-parts = st.one_of(words, words, words, st.sampled_from(SEPARATORS), st.sampled_from(("@me", "@other", "face", "/", "/")))
+parts = st.one_of(
+    words, words, words, st.sampled_from(SEPARATORS), st.sampled_from(("@me", "@other", "face", "/", "/"))
+)
 
 
 def words_of(matcher: Matcher) -> list[str]:
@@ -226,8 +229,6 @@ def pleasing(words: list[str]) -> st.SearchStrategy[tuple[str, ...]]:
     return st.tuples(before, cased, after, st.one_of(st.just(""), st.just(""), st.just(""), parts))
 
 
-
-
 def messages(text: st.SearchStrategy[tuple[str, ...]]) -> st.SearchStrategy[Event]:
     """Messages with such texts."""
     return st.builds(
@@ -243,7 +244,9 @@ def messages(text: st.SearchStrategy[tuple[str, ...]]) -> st.SearchStrategy[Even
 
 others = st.one_of(
     messages(st.lists(parts, max_size=4).map(tuple)),
-    st.builds(Event, st.sampled_from(("notice", "request", "meta_event", "message_sent", "foreign")), bot=st.integers(0, 1)),
+    st.builds(
+        Event, st.sampled_from(("notice", "request", "meta_event", "message_sent", "foreign")), bot=st.integers(0, 1)
+    ),
     st.builds(lambda change: Event("change", change=change), changes),
 )
 

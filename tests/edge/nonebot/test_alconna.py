@@ -1,10 +1,11 @@
-"""Commands of nonebot-plugin-alconna: with the index, the same ones run, with the same result, and send the same help."""
+"""Commands of nonebot-plugin-alconna: with the index, the same ones run, with the same result, and send the same
+help.
+"""
 
 from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import count
@@ -89,7 +90,9 @@ commands = st.builds(
     st.booleans(),
 )
 parts = st.one_of(
-    st.sampled_from(WORDS), st.sampled_from(WORDS), st.sampled_from((" ", " ", "\n", ";", '"', "'", "\\", "/", ".", "face", "@me"))
+    st.sampled_from(WORDS),
+    st.sampled_from(WORDS),
+    st.sampled_from((" ", " ", "\n", ";", '"', "'", "\\", "/", ".", "face", "@me")),
 )
 messages = st.lists(parts, min_size=1, max_size=5).map(tuple)
 
@@ -148,7 +151,7 @@ async def converse(what: list[Command], said: list[tuple[str, ...]], rewriting: 
                         command.shortcut(spec.later, {"args": ["--flag"]})
     finally:
         bench.adapter().calls = None
-        for matcher, command in made:
+        for _, command in made:
             arclet.command_manager.delete(command)
     # rules of one priority run side by side
     return sorted(map(repr, trace))
@@ -160,8 +163,8 @@ def bench_event(words: tuple[str, ...]) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def emptied(no_matchers: None) -> Iterator[None]:
-    yield
+def emptied(no_matchers: None) -> None:
+    pass
 
 
 def with_and_without(what: list[Command], said: list[tuple[str, ...]], rewriting: bool = False) -> tuple[Any, Any, Any]:
@@ -232,7 +235,12 @@ PLANTED: dict[str, tuple[Any, list[Command], list[tuple[str, ...]], bool]] = {
         False,
     ),
     "a head is one word": (("_last_piece", lambda head, separators: head), [Command("a b")], [("a", "\n", "b")], False),
-    "a shortcut is no head": (("_literal", lambda key, made: "天气"), [Command("天气", shortcuts=("图库",))], [("图库",)], False),
+    "a shortcut is no head": (
+        ("_literal", lambda key, made: "天气"),
+        [Command("天气", shortcuts=("图库",))],
+        [("图库",)],
+        False,
+    ),
     "a command stays as it was": (
         ("Poll.changed", lambda self: False),
         [Command("天气", later="早")],

@@ -1,4 +1,6 @@
-"""NoneBot2 with the index does what NoneBot2 does: same handlers, order, state, answers, hooks, errors, matchers left."""
+"""NoneBot2 with the index does what NoneBot2 does: same handlers, order, state, answers, hooks, errors, matchers
+left.
+"""
 
 from __future__ import annotations
 

@@ -1,12 +1,14 @@
-"""Switching on and off, before and after NoneBot2 itself; settings; versions; what steps in when something is replaced."""
+"""Switching on and off, before and after NoneBot2 itself; settings; versions; what steps in when something is
+replaced.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import nonebot
 import nonebot.message
 import pytest
@@ -27,9 +29,8 @@ OWNERS = ("Matcher", "MatcherMeta", "Rule", "Permission")
 
 
 @pytest.fixture(autouse=True)
-def emptied(no_matchers: None) -> Iterator[None]:
+def emptied(no_matchers: None) -> None:
     bench.LOGGED.clear()
-    yield
 
 
 def surroundings() -> dict[str, Any]:
@@ -65,8 +66,15 @@ def test_everything_is_put_back() -> None:
     assert installed.active
     during = surroundings()
     assert {key.split(".")[1] for key in during if during[key] is not before.get(key)} == {
-        "TrieRule", "matchers", "check_and_run_matcher", "_run_matcher", "type_validate_python", "__setattr__", "__delattr__", "checkers"
-    }  # fmt: skip
+        "TrieRule",
+        "matchers",
+        "check_and_run_matcher",
+        "_run_matcher",
+        "type_validate_python",
+        "__setattr__",
+        "__delattr__",
+        "checkers",
+    }
     installed.uninstall()
     after = surroundings()
     assert before.keys() == after.keys()
@@ -328,7 +336,7 @@ def test_events_side_by_side_do_not_mix() -> None:
 
     def handler_of(word: str) -> Any:
         async def handler(event: bench.BaseEvent) -> None:
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
             out.append((word, event.get_plaintext()))
 
         return handler

@@ -1,7 +1,8 @@
 """Planted faults: a rule read wrongly, an index that looks away, must not get past the comparison.
 
-Each fault stands with the smallest program that shows it. The comparison has to see the difference, and has to see none
-without the fault. Most are also searched for blindly, as the comparison would meet them: with ``--hypothesis-profile=full``.
+Each fault stands with the smallest program that shows it. The comparison has to see the difference, and has to see
+none without the fault. Most are also searched for blindly, as the comparison would meet them: with
+``--hypothesis-profile=full``.
 """
 
 from __future__ import annotations
@@ -48,9 +49,7 @@ def made(
     granted = [program.Checker(kind, tuple(rest)) for kind, *rest in permission]
     taken = [program.Step(step) if isinstance(step, str) else program.Step(*step) for step in steps]
     handler = program.Handler("handle", tuple(taken))
-    return program.Matcher(
-        number, type, tuple(checkers), tuple(granted), priority, False, False, expired, (handler,)
-    )
+    return program.Matcher(number, type, tuple(checkers), tuple(granted), priority, False, False, expired, (handler,))
 
 
 def says(*parts: str, role: str = "member") -> list[Any]:
@@ -73,9 +72,7 @@ def one(events: list[Any], **what: Any) -> Any:
 
 @shown_by(one(says("hi", "\n"), rule=("endswith", ("hi",), False)))
 def a_suffix_does_not_end_before_a_line_feed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(
-        conditions.Suffix, "possible", lambda self, f: f.text is not None and f.text.endswith(self.patterns)
-    )
+    patch.setattr(conditions.Suffix, "possible", lambda self, f: f.text is not None and f.text.endswith(self.patterns))
 
 
 @shown_by(one(says("hi"), rule=("keyword", "hi", "天气")))
@@ -117,15 +114,15 @@ def an_expression_is_searched_in_the_plain_text(patch: pytest.MonkeyPatch) -> No
 @shown_by(one(says("a天气"), rule=("regex", "天气", 0)))
 def an_expression_has_to_match_at_the_beginning(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
-        conditions.MessagePattern, "possible", lambda self, f: f.message is not None and bool(self.pattern.match(f.message))
+        conditions.MessagePattern,
+        "possible",
+        lambda self, f: f.message is not None and bool(self.pattern.match(f.message)),
     )
 
 
 @shown_by(one(says("SS"), rule=("regex", "ss", 2)))
 def an_expression_loses_its_flags(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(
-        reading, "_regex", lambda checker: conditions.MessagePattern(reading.re.compile(checker.regex))
-    )
+    patch.setattr(reading, "_regex", lambda checker: conditions.MessagePattern(reading.re.compile(checker.regex)))
 
 
 @shown_by(several(says("hi"), made(0, steps=["to_me"], priority=1), made(1, rule=("to_me",))))
@@ -145,7 +142,14 @@ def _first_command(f: Any) -> Any:
     return f.__dict__.setdefault("first_command", f.state["_prefix"]["command"])
 
 
-@shown_by(several(says("hi"), made(0, rule=("to_me",), priority=1), made(1, steps=["to_me"], priority=3), made(2, rule=("to_me",), priority=5)))
+@shown_by(
+    several(
+        says("hi"),
+        made(0, rule=("to_me",), priority=1),
+        made(1, steps=["to_me"], priority=3),
+        made(2, rule=("to_me",), priority=5),
+    )
+)
 def nothing_is_put_into_the_cache(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(passage.Passage, "seed", lambda self, cache: None)
 
@@ -267,7 +271,14 @@ def an_event_is_not_looked_at_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(facts.Facts, "again", lambda self: self)
 
 
-@shown_by(several([*says("hi"), change("destroy", 1), *says("hi")], made(0, steps=[("register", 2)], priority=1), made(1, rule=("keyword", "天气")), made(2, rule=("keyword", "hi"))))
+@shown_by(
+    several(
+        [*says("hi"), change("destroy", 1), *says("hi")],
+        made(0, steps=[("register", 2)], priority=1),
+        made(1, rule=("keyword", "天气")),
+        made(2, rule=("keyword", "hi")),
+    )
+)
 def matchers_that_come_and_go_are_counted_only(patch: pytest.MonkeyPatch) -> None:
     follow = stage.Stage.follow
 
@@ -278,18 +289,29 @@ def matchers_that_come_and_go_are_counted_only(patch: pytest.MonkeyPatch) -> Non
     patch.setattr(stage.Stage, "follow", lazy)
 
 
-@shown_by(several([*says("hi"), *says("hi")], made(0, steps=[("register", 1)], priority=1), made(1, rule=("keyword", "hi"))))
+@shown_by(
+    several([*says("hi"), *says("hi")], made(0, steps=[("register", 1)], priority=1), made(1, rule=("keyword", "hi")))
+)
 def new_matchers_are_not_seen(patch: pytest.MonkeyPatch) -> None:
     follow = stage.Stage.follow
     patch.setattr(stage.Stage, "follow", lambda self, listed: None if self._listed else follow(self, listed))
 
 
-@shown_by(several([*says("hi"), change("set_rule", (0, (program.Checker("keyword", ("hi",)),))), *says("hi")], made(0, rule=("keyword", "天气"))))
+@shown_by(
+    several(
+        [*says("hi"), change("set_rule", (0, (program.Checker("keyword", ("hi",)),))), *says("hi")],
+        made(0, rule=("keyword", "天气")),
+    )
+)
 def attributes_are_read_once(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(dispatch.Dispatch, "mark_stale", lambda self: None)
 
 
-@shown_by(several([*says("hi"), change("set_words", (0, ("hi",))), *says("hi")], made(0, rule=("startswith", ("天气",), False))))
+@shown_by(
+    several(
+        [*says("hi"), change("set_words", (0, ("hi",))), *says("hi")], made(0, rule=("startswith", ("天气",), False))
+    )
+)
 def only_matchers_are_watched(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(index.Index, "watches", lambda self, thing: False)
 
@@ -305,7 +327,9 @@ def the_order_is_turned(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(stage.Stage, "choose", lambda self, *arguments: choose(self, *arguments)[::-1])
 
 
-@shown_by(program.Program((made(0, rule=("keyword", "天气")),), (program.Step("event_rewrite", "天气"),), tuple(says("hi"))))
+@shown_by(
+    program.Program((made(0, rule=("keyword", "天气")),), (program.Step("event_rewrite", "天气"),), tuple(says("hi")))
+)
 def the_text_of_before_the_hooks_is_taken(patch: pytest.MonkeyPatch) -> None:
     from nonebot import message
 

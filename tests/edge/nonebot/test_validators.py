@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import nonebot.compat
@@ -15,15 +14,17 @@ import napcore.nonebot
 from napcore.edge.nonebot import validators
 from napcore.edge.nonebot.validators import kept_validators
 
-pytestmark = pytest.mark.skipif(not nonebot.compat.PYDANTIC_V2, reason="pydantic 1 makes no validators that could be kept")
+pytestmark = pytest.mark.skipif(
+    not nonebot.compat.PYDANTIC_V2, reason="pydantic 1 makes no validators that could be kept"
+)
 
 bench: Any = sys.modules["napcore_nonebot_bench"]
 program: Any = sys.modules["napcore_nonebot_program"]
 
 
 @pytest.fixture(autouse=True)
-def emptied(no_matchers: None) -> Iterator[None]:
-    yield
+def emptied(no_matchers: None) -> None:
+    pass
 
 
 class Counting:
@@ -42,17 +43,29 @@ def kept() -> tuple[Any, Counting]:
     return kept_validators(nonebot.compat.type_validate_python, counting), counting
 
 
-DATA = [
-    {"time": 1, "self_id": 1, "post_type": "message", "message_type": "group", "sub_type": "normal", "user_id": 7,
-     "group_id": 5, "message_id": 1, "message": [{"type": "text", "data": {"text": "hi"}}], "raw_message": "hi", "font": 0,
-     "sender": {"user_id": 7, "nickname": "n"}, "extra": {"kept": True}},
-    {"time": 1, "self_id": 1, "post_type": "message", "message_type": "private", "sub_type": "friend", "user_id": 7,
-     "message_id": 1, "message": "[CQ:face,id=1]hi", "raw_message": "hi", "font": 0, "sender": {"user_id": 7}},
-    {"time": 1, "self_id": 1, "post_type": "notice", "notice_type": "group_increase", "sub_type": "approve", "group_id": 5,
-     "user_id": 7, "operator_id": 8},
-    {"time": 1, "self_id": 1, "post_type": "unheard_of", "what": 1},
+COMMON = {"time": 1, "self_id": 1, "user_id": 7}
+MESSAGE = {**COMMON, "post_type": "message", "message_id": 1, "raw_message": "hi", "font": 0, "sender": {"user_id": 7}}
+DATA: list[dict[str, Any]] = [
+    {
+        **MESSAGE,
+        "message_type": "group",
+        "sub_type": "normal",
+        "group_id": 5,
+        "message": [{"type": "text", "data": {"text": "hi"}}],
+        "extra": {"kept": True},
+    },
+    {**MESSAGE, "message_type": "private", "sub_type": "friend", "message": "[CQ:face,id=1]hi"},
+    {
+        **COMMON,
+        "post_type": "notice",
+        "notice_type": "group_increase",
+        "sub_type": "approve",
+        "group_id": 5,
+        "operator_id": 8,
+    },
+    {**COMMON, "post_type": "unheard_of", "what": 1},
     {"time": "x", "self_id": 1, "post_type": "message"},
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("data", DATA)

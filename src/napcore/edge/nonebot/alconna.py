@@ -1,13 +1,14 @@
 """``AlconnaRule`` of nonebot-plugin-alconna: a message that holds no head of a command cannot be that command.
 
-What was read for this: nonebot-plugin-alconna 0.62 and arclet-alconna 1.8, and what is relied on is looked up by name, so
-that other versions are left alone rather than misread. A head is the text of a prefix and a command, or of a shortcut's
-literal key. The parser takes it from a message's text in pieces between white space and separators, without some of the
-quotes and backslashes; so the last piece of one of its heads has to be in the text without any. A rule with checkers, extensions, completion, a pattern for a head or shortcut, or the
-message before NoneBot2's processing is always asked.
+What was read for this: nonebot-plugin-alconna 0.62 and arclet-alconna 1.8, and what is relied on is looked up by
+name, so that other versions are left alone rather than misread. A head is the text of a prefix and a command, or of a
+shortcut's literal key. The parser takes it from a message's text in pieces between white space and separators,
+without some of the quotes and backslashes; so the last piece of one of its heads has to be in the text without any. A
+rule with checkers, extensions, completion, a pattern for a head or shortcut, or the message before NoneBot2's
+processing is always asked.
 
-The plugin keeps the last 16 messages by their ids. Where the index leaves the first rule of a message out, the message is
-put there before a handler could change it; when none of the event's matchers runs it is not kept at all.
+The plugin keeps the last 16 messages by their ids. Where the index leaves the first rule of a message out, the
+message is put there before a handler could change it; when none of the event's matchers runs it is not kept at all.
 """
 
 from __future__ import annotations

@@ -53,7 +53,9 @@ class Fullmatch:
     def possible(self, facts: Facts) -> bool:
         """Exact."""
         text = facts.text
-        return bool(text) and (text.casefold() if self.ignore_case else text) in self.texts  # type: ignore[union-attr]
+        if not text:
+            return False
+        return (text.casefold() if self.ignore_case else text) in self.texts
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,7 @@ class AnyOf:
 
     def possible(self, facts: Facts) -> bool:
         """Exact where each is."""
-        return any([condition.possible(facts) for condition in self.conditions])
+        return any(condition.possible(facts) for condition in self.conditions)
 
 
 def result_of(coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -151,8 +151,8 @@ class Dispatch:
         """A matcher that would have been skipped has passed its own rule."""
         self.counters.mismatches += 1
         self._stock.logger.error(
-            "napcore: {} of plugin {} would have been skipped, but its rule passed; it was run. Please report this, and "
-            "set NAPCORE_DISPATCH=false until it is mended.",
+            "napcore: {} of plugin {} would have been skipped, but its rule passed; it was run. Please report this, "
+            "and set NAPCORE_DISPATCH=false until it is mended.",
             matcher,
             matcher.plugin_id,
         )

@@ -51,8 +51,8 @@ class Entry:
 class Index:
     """All entries, by what their conditions can be looked up with.
 
-    An entry is filed under one of its conditions: a session, a command, a full match or a text. What cannot be looked up
-    is asked once per event for each distinct set of conditions.
+    An entry is filed under one of its conditions: a session, a command, a full match or a text. What cannot be looked
+    up is asked once per event for each distinct set of conditions.
     """
 
     def __init__(self, reader: Reader, stock: Stock) -> None:
@@ -110,7 +110,9 @@ class Index:
                     return
 
     def changed(self) -> bool:
-        """Whether anything that was read has been changed in place since. Costs what is out of our sight, not the rest."""
+        """Whether anything that was read has been changed in place since. Costs what is out of our sight, not the
+        rest.
+        """
         if self._poll is None:
             self._poll = alconna.Poll([part for entry in self._entries.values() for part in entry.reading.live])
         for part, checkers in list(self._exposed.values()):
@@ -205,8 +207,8 @@ class Index:
                     return [(self._sessions, user) for user in dict.fromkeys(each.users)]
                 if isinstance(each, c.Command):
                     return [(self._commands, command) for command in each.commands]
-                table = self._folded if each.ignore_case else self._fullmatches  # type: ignore[attr-defined]
-                return [(table, text) for text in each.texts]  # type: ignore[attr-defined]
+                table = self._folded if each.ignore_case else self._fullmatches
+                return [(table, text) for text in each.texts]
         if any(isinstance(each, TEXT) for each in conditions):
             return []
         return [(self._asked, conditions)]

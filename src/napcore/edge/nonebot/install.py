@@ -107,9 +107,7 @@ class Installed:
         check_and_run = _seeding(message.check_and_run_matcher)
         dispatch.check_and_run = check_and_run
         self._patches.put(message, "TrieRule", TrieRuleStandIn(message.TrieRule, dispatch))
-        self._patches.put(
-            message, "matchers", MatchersStandIn(message.matchers, dispatch, stock.handle_event.__code__)
-        )
+        self._patches.put(message, "matchers", MatchersStandIn(message.matchers, dispatch, stock.handle_event.__code__))
         self._patches.put(message, "check_and_run_matcher", check_and_run)
         self._patches.put(message, "_run_matcher", _watching(message._run_matcher, dispatch, self._timing))
         self.active = True

@@ -17,8 +17,18 @@ class Passage:
     """What is known of an event so far. Made when NoneBot2 has run its pre-processors and read the command."""
 
     __slots__ = (
-        "_candidates", "_dispatch", "_facts", "_fresh", "_generation", "_keep_message", "_passed", "_seeds", "failed", "skipped", "verifying"
-    )  # fmt: skip
+        "_candidates",
+        "_dispatch",
+        "_facts",
+        "_fresh",
+        "_generation",
+        "_keep_message",
+        "_passed",
+        "_seeds",
+        "failed",
+        "skipped",
+        "verifying",
+    )
 
     def __init__(self, dispatch: Dispatch, facts: Facts, verifying: bool) -> None:
         self._dispatch = dispatch
@@ -38,7 +48,8 @@ class Passage:
         """The matchers of a priority that NoneBot2 has to ask."""
         dispatch = self._dispatch
         if not self._fresh:
-            # Handlers have run since, or nothing was asked yet: the event, and rules changed in place, are looked at anew.
+            # Handlers have run since, or nothing was asked yet: the event, and rules changed in place, are looked at
+            # anew.
             if self._generation == -1:
                 self._facts.begin()
             else:

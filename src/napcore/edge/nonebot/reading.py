@@ -172,7 +172,7 @@ class Reader:
     def _form(self, checker: type[Any]) -> tuple[Any, ...]:
         """How NoneBot2 fills a checker's parameters: taken from the checker itself, parsed as a rule would parse it."""
         kinds = (self._stock.Rule if checker in self._rules else self._stock.Permission).HANDLER_PARAM_TYPES
-        return self._shape(self._stock.Dependent.parse(call=checker.__new__(checker), allow_types=kinds))
+        return self._shape(self._stock.Dependent.parse(call=object.__new__(checker), allow_types=kinds))
 
     def _shape(self, dependent: Any) -> tuple[Any, ...]:
         return tuple(

@@ -16,10 +16,12 @@ class Settings:
     verify: float = 0.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.verify, (int, float)) or isinstance(self.verify, bool) or not 0 <= self.verify <= 1:
-            raise ConfigError(f"verify is a share of events from 0 to 1 (NAPCORE_VERIFY=0.01), not {self.verify!r}")
-        if not isinstance(self.dispatch, bool):
-            raise ConfigError(f"dispatch is true or false (NAPCORE_DISPATCH=false), not {self.dispatch!r}")
+        verify: Any = self.verify
+        dispatch: Any = self.dispatch
+        if isinstance(verify, bool) or not isinstance(verify, (int, float)) or not 0 <= verify <= 1:
+            raise ConfigError(f"verify is a share of events from 0 to 1 (NAPCORE_VERIFY=0.01), not {verify!r}")
+        if not isinstance(dispatch, bool):
+            raise ConfigError(f"dispatch is true or false (NAPCORE_DISPATCH=false), not {dispatch!r}")
 
     def updated(self, config: Any) -> Settings:
         """These, with what NoneBot's configuration says besides; ConfigError names what is wrong there."""

@@ -89,9 +89,7 @@ class Timing:
     def statistics(self) -> tuple[PluginTime, ...]:
         """Every plugin that ran, the one that held the loop longest first."""
         out = [
-            PluginTime(
-                plugin, runs.count, runs.total / runs.count, _p99(runs.last), runs.busy, runs.longest, runs.line
-            )
+            PluginTime(plugin, runs.count, runs.total / runs.count, _p99(runs.last), runs.busy, runs.longest, runs.line)
             for plugin, runs in self._runs.items()
             if runs.count
         ]

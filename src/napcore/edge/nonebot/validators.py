@@ -1,8 +1,8 @@
 """pydantic validators that are kept: NoneBot2 builds one anew for every value it checks, three for each message.
 
-Only the name ``type_validate_python`` of the three modules on an event's way is replaced. A validator is kept for as long
-as it would be built the same again: the model's own has not been rebuilt, the type's hooks are the same functions. Types
-that are neither are left to NoneBot2.
+Only the name ``type_validate_python`` of the three modules on an event's way is replaced. A validator is kept for as
+long as it would be built the same again: the model's own has not been rebuilt, the type's hooks are the same
+functions. Types that are neither are left to NoneBot2.
 """
 
 from __future__ import annotations

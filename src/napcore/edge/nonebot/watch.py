@@ -1,7 +1,8 @@
 """Noticing that what was read is given another value: matchers, rules, permissions and checkers.
 
-Assignments are seen as they happen. A rule's set of checkers can also be changed in place, by whoever has got hold of it:
-reading ``checkers`` from outside NoneBot2 is seen too, and such a set is compared for every event until nobody else has it.
+Assignments are seen as they happen. A rule's set of checkers can also be changed in place, by whoever has got hold of
+it: reading ``checkers`` from outside NoneBot2 is seen too, and such a set is compared for every event until nobody
+else has it.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ def _of_part(before: Callable[..., None], dispatch: Dispatch) -> Callable[..., N
 
 
 class Checkers:
-    """The attribute ``checkers`` of rules or permissions; ``slot`` keeps the values, ``codes`` are NoneBot2's readers."""
+    """The attribute ``checkers`` of rules or permissions; ``slot`` keeps the values, ``codes`` are NoneBot2's
+    readers.
+    """
 
     def __init__(self, slot: Any, codes: frozenset[Any], dispatch: Dispatch) -> None:
         self._slot = slot
