@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 if find_spec("nonebot_plugin_alconna") is None:
-    pytest.skip("nonebot-plugin-alconna not installed: pip install --group e2e", allow_module_level=True)
+    pytest.skip("nonebot-plugin-alconna not installed: pip install --group nonebot", allow_module_level=True)
 
 import nonebot
 from nonebot.adapters import Event as BaseEvent

@@ -20,7 +20,7 @@ from nonebot.permission import SUPERUSER
 import napcore.nonebot
 
 if find_spec("nonebug") is None:
-    pytest.skip("nonebug not installed: pip install --group e2e", allow_module_level=True)
+    pytest.skip("nonebug not installed: pip install --group nonebot", allow_module_level=True)
 
 from nonebug import App
 from nonebug.provider import NoneBugProvider
