@@ -195,7 +195,7 @@ def test_the_same_commands_run_with_and_without() -> None:
         skipped += statistics.skipped
 
     same()
-    assert skipped > 20
+    assert skipped > 0
 
 
 @pytest.mark.parametrize(
