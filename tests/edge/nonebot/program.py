@@ -91,7 +91,21 @@ some_words = st.lists(words, min_size=1, max_size=2).map(tuple)
 odd_words = st.one_of(some_words, some_words, some_words, st.just(("",)), st.just(()))
 flags = st.sampled_from((0, 0, 2, 8, 10))
 patterns = st.sampled_from(
-    ("^hi", "天气", r"(?i)HI$", "a.b", "[", "CQ:face", "ß", r"^$", "ss", r"hi(?=\s)", "CQ:at,qq=\\d+")
+    (
+        "^hi",
+        "天气",
+        r"(?i)HI$",
+        "a.b",
+        "[",
+        "CQ:face",
+        "ß",
+        r"^$",
+        "ss",
+        r"hi(?=\s)",
+        "天气|hi",
+        "(?:a|hi)天?",
+        "CQ:at,qq=\\d+",
+    )
 )
 
 rules = st.one_of(

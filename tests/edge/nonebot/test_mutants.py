@@ -125,6 +125,11 @@ def an_expression_loses_its_flags(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(reading, "_regex", lambda checker: conditions.MessagePattern(reading.re.compile(checker.regex)))
 
 
+@shown_by(one(says("hi"), rule=("regex", "天气|hi", 0)))
+def an_expression_requires_all_its_branches(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(index, "required_text", lambda pattern: reading.re.sub(r"\W", "", pattern.pattern))
+
+
 @shown_by(several(says("hi"), made(0, steps=["to_me"], priority=1), made(1, rule=("to_me",))))
 def to_me_is_settled_at_the_beginning(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(conditions.ToMe, "possible", lambda self, f: f._first.to_me)

@@ -86,7 +86,7 @@ class Dispatch:
         if self._stock.message.check_and_run_matcher is not self.check_and_run or not intact(self._fingerprint):
             self.counters.stepped_aside += 1
             return None
-        verifying = self._random.random() < settings.verify
+        verifying = settings.verify > 0 and self._random.random() < settings.verify
         self.counters.verified += verifying
         return Passage(self, Facts(bot, event, state), verifying)
 

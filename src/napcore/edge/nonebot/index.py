@@ -11,6 +11,7 @@ from napcore.dispatch import TextIndex
 
 from . import alconna
 from . import conditions as c
+from .literals import required_text
 from .reading import Reader, Reading
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ class Index:
         self._folded: dict[str, list[Entry]] = {}
         self._texts = TextIndex()
         self._rows: dict[int, Entry] = {}
+        self._messages = TextIndex()
+        self._message_rows: dict[int, Entry] = {}
         self._asked: dict[tuple[c.Condition, ...], list[Entry]] = {}
         self._entries: dict[Any, Entry] = {}
         self._watched: dict[int, int] = {}
@@ -149,6 +152,8 @@ class Index:
             found.append([self._rows[row] for row in rows])
         if self._heads and (text is None or facts.text_changed):
             found.append(self._heads)
+        if self._message_rows and facts.message is not None:
+            found.append([self._message_rows[row] for row in self._messages.match(facts.message)])
         out = dict.fromkeys(entry for entry in chain.from_iterable(found) if entry.possible(facts))
         for conditions, entries in self._asked.items():
             if all(condition.possible(facts) for condition in conditions):
@@ -166,10 +171,16 @@ class Index:
         conditions = entry.reading.conditions
         if conditions is None:
             return
-        for table, key in self._places(conditions):
-            table.setdefault(key, []).append(entry)
+        places = self._places(conditions)
+        if places is not None:
+            for table, key in places:
+                table.setdefault(key, []).append(entry)
+            return
         patterns = next((each for each in conditions if isinstance(each, TEXT)), None)
-        if patterns is not None and not self._places(conditions):
+        if patterns is None:
+            entry.row = self._messages.add(keywords=(_literal(conditions),))
+            self._message_rows[entry.row] = entry
+        else:
             entry.row = self._texts.add(**_row(patterns))
             self._rows[entry.row] = entry
             if isinstance(patterns, alconna.Head):
@@ -187,18 +198,23 @@ class Index:
                 self._exposed.pop(id(thing), None)
         if entry.reading.conditions is None:
             return
-        for table, key in self._places(entry.reading.conditions):
+        for table, key in self._places(entry.reading.conditions) or ():
             table[key].remove(entry)
             if not table[key]:
                 del table[key]
-        if entry.row is not None:
+        if entry.row is None:
+            return
+        if self._message_rows.get(entry.row) is entry:
+            self._messages.remove(entry.row)
+            del self._message_rows[entry.row]
+        else:
             self._texts.remove(entry.row)
             del self._rows[entry.row]
             if entry in self._heads:
                 self._heads.remove(entry)
 
-    def _places(self, conditions: tuple[c.Condition, ...]) -> list[tuple[dict[Any, list[Entry]], Any]]:
-        """Where an entry with these conditions is filed; nowhere if that is the text index."""
+    def _places(self, conditions: tuple[c.Condition, ...]) -> list[tuple[dict[Any, list[Entry]], Any]] | None:
+        """Where an entry with these conditions is filed: nowhere if it lists nothing, None for a text index."""
         for kind in (c.Session, c.Command, c.Fullmatch):
             for each in conditions:
                 if not isinstance(each, kind):
@@ -209,9 +225,15 @@ class Index:
                     return [(self._commands, command) for command in each.commands]
                 table = self._folded if each.ignore_case else self._fullmatches
                 return [(table, text) for text in each.texts]
-        if any(isinstance(each, TEXT) for each in conditions):
-            return []
+        if any(isinstance(each, TEXT) for each in conditions) or _literal(conditions):
+            return None
         return [(self._asked, conditions)]
+
+
+def _literal(conditions: tuple[c.Condition, ...]) -> str:
+    """What a message has to contain for an expression among the conditions to match."""
+    texts = [required_text(each.pattern) for each in conditions if isinstance(each, c.MessagePattern)]
+    return max(texts, key=len, default="")
 
 
 def _row(patterns: c.Condition) -> dict[str, Any]:
