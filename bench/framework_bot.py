@@ -60,6 +60,7 @@ def make(kind: str, number: int) -> None:
         import arclet.alconna as arclet
         from nonebot_plugin_alconna import on_alconna
 
+        arclet.config.command_max_count = 100_000
         matcher: Any = on_alconna(arclet.Alconna(f"/cmd{number}x", arclet.Args["word?", str]), priority=5, block=True)
     else:
         rules: dict[str, Callable[[], Any]] = {

@@ -300,6 +300,39 @@ def test_matchers_that_are_gone_are_forgotten() -> None:
     assert installed.statistics().matchers == 1
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_set_of_checkers_that_somebody_holds_is_looked_at(when: str) -> None:
+    """Changed long after it was got hold of, at a time when nothing reads the attribute."""
+    matcher, out = ran(keyword("hi"))
+    held = matcher.rule.checkers if when == "before" else None
+    installed = napcore.nonebot.install()
+    anyio.run(say, "ho")
+    if held is None:
+        held = matcher.rule.checkers
+    anyio.run(say, "ho")
+    assert installed.statistics().skipped == 2
+    held.clear()
+    anyio.run(say, "ho")
+    assert out == ["ran"]
+
+
+def test_a_set_of_checkers_that_nobody_holds_any_more_is_not() -> None:
+    installed = napcore.nonebot.install()
+    matcher, _ = ran(keyword("hi"))
+    anyio.run(say, "ho")
+    assert installed._dispatch is not None
+    index = installed._dispatch.index
+    assert not index._exposed
+    held = matcher.rule.checkers
+    assert len(index._exposed) == 1
+    anyio.run(say, "ho")
+    assert len(index._exposed) == 1
+    assert held
+    del held
+    anyio.run(say, "ho")
+    assert not index._exposed
+
+
 def test_verify_finds_and_runs_what_would_have_been_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     from nonebot.matcher import MatcherSource
 
