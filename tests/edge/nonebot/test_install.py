@@ -225,6 +225,19 @@ def test_a_matcher_with_checks_of_its_own_is_always_asked() -> None:
     assert len(asked) == 1
 
 
+@pytest.mark.parametrize("users", [["group_5_7"], ({"unhashable": 1}, "group_5_7"), {"group_5_7"}])
+def test_a_permission_made_by_hand_is_always_asked(users: Any) -> None:
+    from nonebot.permission import Permission, User
+
+    installed = napcore.nonebot.install()
+    _, out = ran(keyword("hi"), permission=Permission(User(users)))
+    anyio.run(say, "hi")
+    anyio.run(say, "ho")
+    assert out == ["ran"]
+    statistics = installed.statistics()
+    assert (statistics.skipped, statistics.stepped_aside) == (0, 0)
+
+
 def test_somebody_elses_replacement_is_left_to_them(monkeypatch: pytest.MonkeyPatch) -> None:
     installed = napcore.nonebot.install()
     ours = nonebot.message.check_and_run_matcher

@@ -105,8 +105,8 @@ class Index:
             self._unfile(entry)
 
     def expose(self, part: Any) -> None:
-        """Somebody else has got hold of a rule's or a permission's checkers."""
-        for entry in self._entries.values():
+        """Somebody else has got hold of a rule's or a permission's checkers. May be called from any thread."""
+        for entry in list(self._entries.values()):
             for read, checkers in entry.reading.parts:
                 if read is part:
                     self._exposed[id(part)] = part, checkers

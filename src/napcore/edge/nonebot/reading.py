@@ -73,6 +73,12 @@ class Reader:
 
     def read(self, matcher: Any) -> Reading:
         """Read a matcher; never raises for what it does not understand."""
+        try:
+            return self._read(matcher)
+        except (AttributeError, TypeError):  # made by hand, of parts that NoneBot2 would not have put there
+            return ALWAYS
+
+    def _read(self, matcher: Any) -> Reading:
         rule, permission = matcher.rule, matcher.permission
         try:
             if type(permission).__call__ is not self._permission_call:
