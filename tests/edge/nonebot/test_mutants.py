@@ -199,9 +199,9 @@ def only_the_first_user_counts(patch: pytest.MonkeyPatch) -> None:
 def an_unknown_checker_is_skipped_with_the_known_ones(patch: pytest.MonkeyPatch) -> None:
     read = reading.Reader._rule
 
-    def lenient(self: Any, dependent: Any) -> Any:
+    def lenient(self: Any, dependent: Any, live: list[Any]) -> Any:
         try:
-            return read(self, dependent)
+            return read(self, dependent, live)
         except reading.Unknown:
             return None
 
