@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
-HEADERS = HERE.parents[1] / "src" / "napcore"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "napcore-bench"
 """Where npm puts ``ws``: outside the project."""
 
@@ -50,7 +49,7 @@ def build(folder: Path) -> Tools:
 def _compile(compiler: str, target: Path, *flags: str, libraries: tuple[str, ...] = ()) -> str | None:
     """Why it failed; None when it worked."""
     source = HERE / f"{target.name}.c"
-    command = [compiler, "-O2", "-D_GNU_SOURCE", f"-I{HEADERS}", *flags, "-o", str(target), str(source), *libraries]
+    command = [compiler, "-O2", "-D_GNU_SOURCE", *flags, "-o", str(target), str(source), *libraries]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stderr[-500:] if done.returncode else None
 

@@ -64,6 +64,7 @@ RELAYS: dict[str, tuple[str, ...]] = {
     OWN: ("asyncio",),
     OWN_UVLOOP: ("uvloop",),
     OWN_TRIO: ("trio",),
+    f"{OWN}, no window": ("asyncio", "max_in_flight=off"),
     f"{OWN}, masked": ("asyncio", "dial"),
     f"{OWN_TRIO}, masked": ("trio", "dial"),
     f"{OWN}, TLS": ("asyncio", "tls"),

@@ -597,6 +597,7 @@ int main(int count, char **args)
                 due += (int64_t)(1e9 * burst / rate);
             }
         } else {
+            if (!wanted) die("a closed loop needs something that comes back: give a rate");
             while ((double)(sent_count - done_count + (uint64_t)burst) <= window && output_size == output_at)
                 send_burst(now());
         }
