@@ -83,7 +83,18 @@ cdef class Outbox:
     cdef int64_t[DROP_REASON_COUNT] drops
     cdef list control
     cdef Py_ssize_t control_staged, control_bytes
+    cdef Py_ssize_t gathered  # bytes handed to a write that has not ended; -1: there is none
+    cdef Py_ssize_t torn  # bytes already out of the one frame that is then staged between writes
+    cdef bint torn_event  # whether that is an event
+    cdef int64_t flight_bytes
 
+    cdef Py_ssize_t stage(
+        self, double now, Py_ssize_t max_bytes, int64_t max_events, PyObject **frames, Py_ssize_t room
+    ) except -1
+    cdef int settle(self, Py_ssize_t size) except -1
+    cdef int64_t confirm_to(self, int64_t sequence) noexcept
+    cdef int64_t flight_sequence(self) noexcept
+    cdef void unstage(self) noexcept
     cdef int put(self, Parcel *parcel) except -1
     cdef int refuse(self, Py_ssize_t size) noexcept
     cdef bint is_stale(self, Parcel *parcel, double now) noexcept

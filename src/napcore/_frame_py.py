@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from napcore._outbox_py import size_of
+from napcore._ledger_py import size_of
 
 __all__ = ("frame", "masked_frame", "sse_block")
 

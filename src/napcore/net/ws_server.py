@@ -201,8 +201,17 @@ class Listener:
     ) -> ClientLink:
         session = client_link.session
         name = session.label if session is not None else f"{client_link.client.name} (api)"
-        link = Link(name, stream, protocol, client_link.lane, client_link.take_requests, early=early)
-        link.stall_limit = client_link.client.policy.stall_limit(link.loopback)
+        policy = client_link.client.policy
+        link = Link(
+            name,
+            stream,
+            protocol,
+            client_link.lane,
+            client_link.take_requests,
+            early=early,
+            max_in_flight=policy.window,
+        )
+        link.stall_limit = policy.stall_limit(link.loopback)
         client_link.connect(link)
         return client_link
 
