@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Final
 
 from napcore._event_py import Event
-from napcore.types import DROP_REASONS
+from napcore.types import DROP_REASONS, EventClass
 
-__all__ = ("Entry", "Ledger", "payload_size", "size_of")
+__all__ = ("Entry", "Ledger", "bound", "payload_size", "size_of")
+
+_RANKS: Final = {EventClass.MESSAGE: 0, EventClass.NOTICE: 1, EventClass.META: 1, EventClass.REQUEST: 2}
+"""The lower, the sooner an event is evicted."""
 
 
 @dataclass
@@ -16,9 +21,15 @@ class Entry:
 
     payload: bytes | Event | None
     """None once written: what is in the socket needs no memory here."""
+    event_class: int
     sequence: int
     expiry: float
     size: int
+
+    @property
+    def rank(self) -> int:
+        """The lower, the sooner it is evicted."""
+        return _RANKS[EventClass(self.event_class)]
 
 
 class Ledger:
@@ -79,3 +90,14 @@ def payload_size(payload: bytes | Event) -> int:
     if isinstance(payload, Event):
         return len(payload.raw)
     return size_of(payload)
+
+
+def bound(name: str, value: float) -> float:
+    """A bound, as a float.
+
+    Raises:
+        ValueError: it is 0, negative or NaN.
+    """
+    if math.isnan(value) or value <= 0:
+        raise ValueError(f"{name} must be more than 0, not {value!r}")
+    return float(value)

@@ -43,6 +43,17 @@ cdef Parcel *make_parcel(object payload, Py_ssize_t size, int event_class, int64
     return parcel
 
 
+cdef enum:
+    A_MESSAGE, A_NOTICE, A_REQUEST, A_META  # as in EventClass
+
+assert list(EventClass) == [A_MESSAGE, A_NOTICE, A_REQUEST, A_META]
+
+
+cdef inline int rank_of(int event_class) noexcept:
+    """The lower, the sooner an event is evicted."""
+    return 0 if event_class == A_MESSAGE else 2 if event_class == A_REQUEST else 1
+
+
 # Events dropped by any outbox, ever.
 cdef int64_t all_drops = 0
 
@@ -171,6 +182,9 @@ cdef class Outbox:
     or is staged; an empty lane takes any event up to ``max_frame``. What is staged or written is
     *in flight*. The *control lane* belongs to the link: it has no age and goes first.
 
+    What has to go at the bound is the oldest message, without one the oldest notice or meta event,
+    and a request only when nothing else is left; what stays keeps its order.
+
     At all times ``received == confirmed + unconfirmed + queued + sum(dropped.values())``.
 
     Args:
@@ -234,7 +248,8 @@ cdef class Outbox:
         for at in range(self.written_to, self.staged_to):
             leave_parcel(self.lane.ring[at & (self.capacity - 1)])
         for at in range(self.lane.waiting_from, self.lane.tail):
-            leave_parcel(self.lane.ring[at & (self.capacity - 1)])
+            if self.lane.ring[at & (self.capacity - 1)] != NULL:
+                leave_parcel(self.lane.ring[at & (self.capacity - 1)])
         end_lane(self.lane)
 
     @property
@@ -341,8 +356,11 @@ cdef class Outbox:
         finally:
             leave_parcel(parcel)
 
-    def offer_control(self, frame):
+    def offer_control(self, frame, *, bint latest=False):
         """Put one frame of the link itself (an answer, a heartbeat, a pong) ahead of all events.
+
+        ``latest`` says that it makes an earlier one of its kind pointless: if that still waits, it
+        takes its place.
 
         Returns DISCONNECT, with ``close_code`` set and the frame counted as ``late``, when more
         than ``CONTROL_LIMIT`` bytes of them wait already.
@@ -351,6 +369,16 @@ cdef class Outbox:
             TypeError: ``frame`` is not bytes.
         """
         cdef bytes data = plain_bytes(frame)
+        cdef bytes earlier
+        cdef Py_ssize_t at
+        if latest:
+            earlier = self.latest
+            self.latest = data
+            for at in range(self.control_staged, len(self.control)):
+                if self.control[at] is earlier:
+                    self.control[at] = data
+                    self.control_bytes += len(data) - len(earlier)
+                    return OUTCOMES[QUEUED]
         if self.control_bytes > control_limit:
             self.late_count += 1
             self.close_lane()
@@ -429,6 +457,7 @@ cdef class Outbox:
                 continue
             taken.append(<object> parcel.payload)
             self.lane.waiting_from += 1
+            self.skip_holes()
             self.lane.bytes_left += parcel.size
             self.confirmed_count += 1
             leave_parcel(parcel)
@@ -524,6 +553,7 @@ cdef class Outbox:
                 lane.ring[self.staged_to & lane.mask] = parcel
                 self.staged_to += 1
                 lane.waiting_from += 1
+                self.skip_holes()
                 self.flight_bytes += parcel.size
         if count:
             self.gathered = total
@@ -567,12 +597,15 @@ cdef class Outbox:
     cdef void unstage(self) noexcept:
         """Put back what is staged, but for a torn frame."""
         cdef Lane *lane = self.lane
+        cdef uint64_t waiting_from = lane.waiting_from
         self.control_staged = 1 if self.torn and not self.torn_event else 0
         while self.staged_to - self.written_to > <uint64_t> self.torn_event:
             self.staged_to -= 1
             lane.waiting_from -= 1
             lane.ring[lane.waiting_from & lane.mask] = lane.ring[self.staged_to & lane.mask]
             self.flight_bytes -= lane.ring[lane.waiting_from & lane.mask].size
+        if lane.waiting_from != waiting_from:
+            self.oldest[0] = self.oldest[1] = lane.waiting_from
         self.gathered = -1
 
     cdef int64_t confirm_to(self, int64_t sequence) noexcept:
@@ -597,7 +630,7 @@ cdef class Outbox:
         return self.lane.ring[(self.staged_to - 1) & self.lane.mask].sequence
 
     cdef Py_ssize_t queued_count(self) noexcept:
-        return (self.staged_to - self.written_to) + (self.lane.tail - self.lane.waiting_from)
+        return (self.staged_to - self.written_to) + (self.lane.tail - self.lane.waiting_from) - self.holes
 
     cdef bint is_stale(self, Parcel *parcel, double now) noexcept:
         return parcel.born + self.lifetimes[parcel.event_class] <= now
@@ -614,7 +647,7 @@ cdef class Outbox:
         ) and lane.waiting_from != lane.tail:
             if self.overflow != 0:
                 return self.overflown()
-            self.drop_first(OLDEST)
+            self.evict()
             outcome = DROPPED_OLDEST
         if lane.tail - self.confirmed_to == self.capacity:
             self.make_room()
@@ -663,24 +696,74 @@ cdef class Outbox:
         self.close_lane()
         return DISCONNECT
 
+    cdef void skip_holes(self) noexcept:
+        """An event waits where the waiting begins."""
+        cdef Lane *lane = self.lane
+        while self.holes and lane.ring[lane.waiting_from & lane.mask] == NULL:
+            lane.waiting_from += 1
+            self.holes -= 1
+
+    cdef void close_holes(self) noexcept:
+        """What waits moves up to the tail."""
+        cdef Lane *lane = self.lane
+        cdef uint64_t to = lane.tail, at = lane.tail
+        while at != lane.waiting_from:
+            at -= 1
+            if lane.ring[at & lane.mask] != NULL:
+                to -= 1
+                lane.ring[to & lane.mask] = lane.ring[at & lane.mask]
+        lane.waiting_from = self.oldest[0] = self.oldest[1] = to
+        self.holes = 0
+
+    cdef void evict(self) noexcept:
+        """Drop what can best be done without; something waits."""
+        cdef Lane *lane = self.lane
+        cdef uint64_t at = lane.tail
+        cdef Parcel *parcel
+        cdef int rank
+        for rank in range(2):
+            # Events come in at the tail alone, so that none is looked at twice.
+            at = max(self.oldest[rank], lane.waiting_from)
+            while at != lane.tail:
+                parcel = lane.ring[at & lane.mask]
+                if parcel != NULL and rank_of(parcel.event_class) == rank:
+                    break
+                at += 1
+            self.oldest[rank] = at
+            if at != lane.tail:
+                break
+        if at == lane.tail or at == lane.waiting_from:
+            self.drop_first(OLDEST)
+            return
+        self.note_peak()
+        lane.ring[at & lane.mask] = NULL
+        self.holes += 1
+        lane.bytes_left += parcel.size
+        self.drops[OLDEST] += 1
+        count_drops(1)
+        leave_parcel(parcel)
+
     cdef void drop_first(self, int reason) noexcept:
         cdef Parcel *parcel = self.lane.ring[self.lane.waiting_from & (self.capacity - 1)]
         self.note_peak()
         self.lane.waiting_from += 1
+        self.skip_holes()
         self.lane.bytes_left += parcel.size
         self.drops[reason] += 1
         count_drops(1)
         leave_parcel(parcel)
 
     cdef int64_t drop_waiting(self, int reason) noexcept:
-        cdef int64_t count = self.lane.tail - self.lane.waiting_from
+        cdef int64_t count = self.lane.tail - self.lane.waiting_from - self.holes
         while self.lane.waiting_from != self.lane.tail:
             self.drop_first(reason)
         self.rest()
         return count
 
     cdef int make_room(self) except -1:
-        """Room for one more entry: close the gap if it is worth it, else double the ring."""
+        """Room for one more entry: close the holes and the gap if it is worth it, else double the ring."""
+        if self.holes * 4 >= <int64_t> self.capacity:
+            self.close_holes()
         cdef uint64_t gap = self.lane.waiting_from - self.staged_to
         cdef uint64_t mask = self.capacity - 1
         cdef uint64_t at, capacity

@@ -7,7 +7,7 @@ from collections import deque
 from typing import Any, Final, final
 
 from napcore._event_py import Event
-from napcore._ledger_py import Entry, Ledger, payload_size, size_of
+from napcore._ledger_py import Entry, Ledger, bound, payload_size, size_of
 from napcore.types import EventClass, Outcome, Overflow
 
 __all__ = ("CONTROL_LIMIT", "Outbox")
@@ -27,6 +27,9 @@ class Outbox(Ledger):
     written, and are confirmed once the client is known to have them. Its bounds count what waits
     or is staged; an empty lane takes any event up to ``max_frame``. What is staged or written is
     *in flight*. The *control lane* belongs to the link: it has no age and goes first.
+
+    What has to go at the bound is the oldest message, without one the oldest notice or meta event,
+    and a request only when nothing else is left; what stays keeps its order.
 
     At all times ``received == confirmed + unconfirmed + queued + sum(dropped.values())``.
 
@@ -56,6 +59,7 @@ class Outbox(Ledger):
         "_gathered",
         "_lane",
         "_last_written",
+        "_latest",
         "_max_bytes",
         "_max_events",
         "_max_frame",
@@ -87,15 +91,15 @@ class Outbox(Ledger):
             raise ValueError(f"overflow must be one of {', '.join(_OVERFLOWS)}, not {overflow!r}")
         super().__init__()
         self.owner = owner
-        self._max_events = _limit("max_events", max_events)
-        self._max_bytes = _limit("max_bytes", max_bytes)
-        self._max_frame = _limit("max_frame", max_frame)
+        self._max_events = bound("max_events", max_events)
+        self._max_bytes = bound("max_bytes", max_bytes)
+        self._max_frame = bound("max_frame", max_frame)
         self._overflow = overflow
-        notice = _limit("notice_ttl", notice_ttl)
+        notice = bound("notice_ttl", notice_ttl)
         self._ttl = {
-            EventClass.MESSAGE: _limit("message_ttl", message_ttl),
+            EventClass.MESSAGE: bound("message_ttl", message_ttl),
             EventClass.NOTICE: notice,
-            EventClass.REQUEST: _limit("request_ttl", request_ttl),
+            EventClass.REQUEST: bound("request_ttl", request_ttl),
             EventClass.META: notice,
         }
         self._lane: deque[Entry] = deque()  # waits
@@ -104,6 +108,7 @@ class Outbox(Ledger):
         self._control: deque[bytes] = deque()
         self._control_staged = 0  # how many of the first control frames are staged
         self._control_bytes = 0
+        self._latest = b""  # the frame last offered as the latest of its kind
         self._gathered: int | None = None  # bytes handed to a write that has not ended
         self._torn = 0  # bytes already out of the one frame that is then staged between writes
         self._torn_event = False  # whether that is an event
@@ -179,7 +184,7 @@ class Outbox(Ledger):
             return Outcome.OVERSIZE
         outcome = Outcome.QUEUED
         # With nothing waiting any frame is taken, whatever is being written.
-        while self._lane and not self._fits(size):
+        while self._lane and (self.queued + 1 > self._max_events or self._bytes + size > self._max_bytes):
             if self._overflow == "drop_newest":
                 self._dropped["newest"] += 1
                 return Outcome.DROPPED_NEWEST
@@ -188,15 +193,18 @@ class Outbox(Ledger):
                 self._dropped["disconnect"] += 1
                 self._close_code = _TRY_AGAIN_LATER
                 return Outcome.DISCONNECT
-            self._drop_first("oldest")
+            self._evict()
             outcome = Outcome.DROPPED_OLDEST
-        self._lane.append(Entry(payload, sequence, expiry, size))
+        self._lane.append(Entry(payload, event_class, sequence, expiry, size))
         self._bytes += size
         self._max_queued = max(self._max_queued, self.queued)
         return outcome
 
-    def offer_control(self, frame: bytes) -> Outcome:
+    def offer_control(self, frame: bytes, *, latest: bool = False) -> Outcome:
         """Put one frame of the link itself (an answer, a heartbeat, a pong) ahead of all events.
+
+        ``latest`` says that it makes an earlier one of its kind pointless: if that still waits, it
+        takes its place.
 
         Returns DISCONNECT, with ``close_code`` set and the frame counted as ``late``, when more
         than ``CONTROL_LIMIT`` bytes of them wait already.
@@ -205,6 +213,13 @@ class Outbox(Ledger):
             TypeError: ``frame`` is not bytes.
         """
         size = size_of(frame)
+        if latest:
+            earlier, self._latest = self._latest, frame
+            for at in range(self._control_staged, len(self._control)):
+                if self._control[at] is earlier:
+                    self._control[at] = frame
+                    self._control_bytes += size - len(earlier)
+                    return Outcome.QUEUED
         if self._control_bytes > CONTROL_LIMIT:
             self._late += 1
             self._close_code = _TRY_AGAIN_LATER
@@ -365,8 +380,11 @@ class Outbox(Ledger):
             self._drop_first(reason)
         return count
 
-    def _fits(self, size: int) -> bool:
-        return self.queued + 1 <= self._max_events and self._bytes + size <= self._max_bytes
+    def _evict(self) -> None:
+        at = min(range(len(self._lane)), key=lambda at: (self._lane[at].rank, at))
+        self._bytes -= self._lane[at].size
+        del self._lane[at]
+        self._dropped["oldest"] += 1
 
     def _drop_first(self, reason: str) -> None:
         self._bytes -= self._lane.popleft().size
@@ -378,9 +396,3 @@ class Outbox(Ledger):
         while len(self._staged) > self._torn_event:
             self._lane.appendleft(self._staged.pop())
         self._gathered = None
-
-
-def _limit(name: str, value: float) -> float:
-    if math.isnan(value) or value <= 0:
-        raise ValueError(f"{name} must be more than 0, not {value!r}")
-    return float(value)

@@ -231,7 +231,6 @@ class ClientLink:
         while True:
             await anyio.sleep(self.client.heartbeat)
             self_id = session.self_id
-            # While one still waits to be written, another would say nothing new.
-            if self_id is not None and self_id in self._relay.traffic.accounts and not self.lane.control_queued:
+            if self_id is not None and self_id in self._relay.traffic.accounts:
                 online = self._relay.traffic.accounts.online(self_id)
-                self.link.send(heartbeat(self_id, int(time.time()), self.client.heartbeat, online))
+                self.link.send(heartbeat(self_id, int(time.time()), self.client.heartbeat, online), latest=True)

@@ -220,10 +220,17 @@ class Link:
         elif now - self._progress_at > self.stall_limit:
             self.abort(self._stalled())
 
-    def send(self, data: bytes) -> None:
-        """Queue one text message ahead of all events: an answer, a lifecycle, a heartbeat."""
+    def send(self, data: bytes, *, latest: bool = False) -> None:
+        """Queue one text message ahead of all events: an answer, a lifecycle, a heartbeat.
+
+        ``latest``, towards clients only, is ``Outbox.offer_control``'s.
+        """
         if self.open:
-            self.lane.offer_control(masked_frame(data, os.urandom(4)) if self._masked else frame(data))
+            made = masked_frame(data, os.urandom(4)) if self._masked else frame(data)
+            if latest and self.writer is not None:
+                self.writer.lane.offer_control(made, latest=True)
+            else:
+                self.lane.offer_control(made)
             self.flush()
 
     def start_close(self, code: int, reason: str) -> None:
