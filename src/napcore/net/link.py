@@ -272,9 +272,11 @@ class Link:
     def _take(self, events: Sequence[Any]) -> None:
         frames = [event for event in events if isinstance(event, Frame)]
         messages = self._reader.messages(frames)
-        if self.writer is not None:
+        writer = self.writer
+        if writer is not None:
             for frame in frames:
-                if frame.opcode is Opcode.PONG and self.writer.pong(bytes(frame.data)):
+                # What the window held back may go now.
+                if frame.opcode is Opcode.PONG and writer.pong(bytes(frame.data)) and writer.lane.queued:
                     self.flush()
         self._obey()
         if messages:
