@@ -43,6 +43,7 @@ cdef enum:
 
 cdef enum:
     PING = 9
+    PONG_BYTE = 0x8A  # of a final frame
     PING_SIZE = 14  # head, masking key, sequence
     CHUNK = 65536
     FEWEST_EVENTS = 64
@@ -191,10 +192,30 @@ cdef class Writer:
 
     def pong(self, bytes data not None):
         """A pong has come; True if it answers our last ping, so that what it covers is confirmed."""
-        cdef int64_t sequence
         if PyBytes_GET_SIZE(data) != 8:
             return False
-        sequence = read_number(<const uint8_t *> PyBytes_AS_STRING(data))
+        return self.answer(read_number(<const uint8_t *> PyBytes_AS_STRING(data)))
+
+    def take_pong(self, bytes data not None):
+        """``pong`` for received bytes that may be one frame, and are known to begin one.
+
+        False: they are no whole pong with 8 bytes in it, and have to be read the ordinary way.
+        """
+        cdef const uint8_t *raw = <const uint8_t *> PyBytes_AS_STRING(data)
+        cdef uint8_t[8] number
+        if self.masked:
+            if PyBytes_GET_SIZE(data) != 10 or raw[0] != PONG_BYTE or raw[1] != 8:
+                return False
+            self.answer(read_number(raw + 2))
+        else:
+            if PyBytes_GET_SIZE(data) != 14 or raw[0] != PONG_BYTE or raw[1] != 0x88:
+                return False
+            nc_mask(number, raw + 6, 8, raw + 2)
+            self.answer(read_number(number))
+        return True
+
+    cdef bint answer(self, int64_t sequence) noexcept:
+        """``pong`` for what it carries."""
         if self.awaiting and self.outstanding_sequence == sequence:
             self.acknowledge()
             return True
@@ -253,11 +274,9 @@ cdef class Writer:
         cdef int64_t flying = self.in_flight()
         if self.closing or self.awaiting or self.rest_size or not flying:
             return False
-        return (
-            now - self.pinged_at >= PING_INTERVAL
-            or (self.bounded() and flying * 2 >= self.width(now))
-            or self.lane.flight_bytes * 2 >= MOST_BYTES
-        )
+        if now - self.pinged_at >= PING_INTERVAL:
+            return True
+        return self.bounded() and (flying * 2 >= self.width(now) or self.lane.flight_bytes * 2 >= MOST_BYTES)
 
     cdef int make_ping(self, double now) except -1:
         cdef uint8_t[8] number

@@ -187,6 +187,21 @@ class Writer:
         self._early = self._early or (self._ping is not None and self._ping[0] == sequence)
         return False
 
+    def take_pong(self, data: bytes) -> bool:
+        """``pong`` for received bytes that may be one frame, and are known to begin one.
+
+        False: they are no whole pong with 8 bytes in it, and have to be read the ordinary way.
+        """
+        if self._mask:
+            if len(data) != 10 or data[:2] != b"\x8a\x08":
+                return False
+            self.pong(data[2:])
+        else:
+            if len(data) != 14 or data[:2] != b"\x8a\x88":
+                return False
+            self.pong(bytes(byte ^ data[2 + at % 4] for at, byte in enumerate(data[6:])))
+        return True
+
     def _acknowledge(self, sequence: int) -> None:
         self.lane.confirm(sequence)
         self._outstanding = None
@@ -231,11 +246,9 @@ class Writer:
         lane = self.lane
         if self.closing or self._outstanding is not None or self._ping_rest or not lane.in_flight:
             return False
-        return (
-            now - self.pinged_at >= PING_INTERVAL
-            or (self._bounded() and lane.in_flight * 2 >= self._width(now))
-            or lane.in_flight_bytes * 2 >= WINDOW_BYTES
-        )
+        if now - self.pinged_at >= PING_INTERVAL:
+            return True
+        return self._bounded() and (lane.in_flight * 2 >= self._width(now) or lane.in_flight_bytes * 2 >= WINDOW_BYTES)
 
 
 def flush_ready(owners: Sequence[Any], now: float) -> list[Any]:

@@ -225,6 +225,25 @@ def test_what_is_out_in_part_counts_as_not_written(made: Any, pair: Any) -> None
     assert ledger(writer.lane) == (0, 0, queued, {"uncertain": written})
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_pong_as_it_comes_in(core: Any, wire: Any, masked: bool) -> None:
+    writer = wire.Writer(core.Outbox(message_ttl=math.inf), masked=masked)
+    offer(writer, b"x")
+    writer.gather(0.0)
+    writer.wrote()
+    data = (1).to_bytes(8, "big")
+    masked_data = b"\x8a\x88abcd" + bytes(byte ^ b"abcd"[at % 4] for at, byte in enumerate(data))
+    whole, other = b"\x8a\x08" + data, masked_data
+    if not masked:
+        whole, other = other, whole
+    for wrong in (b"", whole[:-1], whole + b"\x8a", other, b"\x89" + whole[1:], b"\x0a" + whole[1:]):
+        assert not writer.take_pong(wrong)
+    assert writer.take_pong(whole[:-1] + bytes((whole[-1] ^ 7,))), "a pong, if not ours"
+    assert writer.outstanding
+    assert writer.take_pong(whole)
+    assert (ledger(writer.lane), writer.outstanding) == ((1, 0, 0, {}), False)
+
+
 def test_a_torn_ping_is_finished_first(core: Any, wire: Any) -> None:
     writer = wire.Writer(core.Outbox(message_ttl=math.inf))
     offer(writer, b"event")

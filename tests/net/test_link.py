@@ -79,6 +79,7 @@ def linked(peer_of: Any) -> Callable[..., Any]:
         early: list[Frame] | None = None,
         on_messages: Callable[[list[bytes]], None] = lambda messages: None,
         run: bool = True,
+        between_frames: bool = False,
     ) -> AsyncIterator[tuple[Link, Any]]:
         listener: Any = await anyio.create_tcp_listener(local_host="127.0.0.1")
         async with listener, anyio.create_task_group() as tasks:
@@ -91,7 +92,16 @@ def linked(peer_of: Any) -> Callable[..., Any]:
             ]
             protocol, other = sides if client else reversed(sides)
             lane = Outbox() if lane is None else lane
-            link = Link("test", wrap(near), protocol, lane, on_messages, early=early or (), stall_limit=stall_limit)
+            link = Link(
+                "test",
+                wrap(near),
+                protocol,
+                lane,
+                on_messages,
+                early=early or (),
+                stall_limit=stall_limit,
+                between_frames=between_frames,
+            )
             async with far:
                 if run:
                     tasks.start_soon(link.run)
@@ -361,6 +371,38 @@ async def test_a_lane_that_overflowed_closes_the_link_with_1013(linked: Any) -> 
         await link.closed.wait()
     assert ledger(lane) == {"confirmed": 0, "queued": 0, "disconnect": 3}
     assert lane.close_code == 0
+
+
+async def test_pongs_between_and_within_other_frames(linked: Any) -> None:
+    """However the peer's bytes are cut, each of its messages comes whole and each of its pongs counts."""
+    messages: list[bytes] = []
+    lane = lane_of(*(b"%d" % number for number in range(300)), max_events=math.inf)
+    async with linked(lane, on_messages=messages.extend, between_frames=True) as (link, peer):
+        peer.polite = False
+        dice = random.Random(3)
+        sent: list[bytes] = []
+        for _ in range(40):
+            while not peer.pings:
+                peer.protocol.receive_data(await peer.stream.receive())
+                for frame in peer.protocol.events_received():
+                    if frame.opcode is Opcode.PING:
+                        peer.pings.append(bytes(frame.data))
+            pong = Frame(Opcode.PONG, peer.pings.pop(0)).serialize(mask=True)
+            text = b"%d" % len(sent) * dice.choice((1, 20, 200))
+            sent.append(text)
+            data = Frame(Opcode.TEXT, text).serialize(mask=True)
+            where = dice.randrange(len(data) + 1)
+            # Half of a frame, then the other half and the pong; or the pong alone.
+            for piece in dice.choice(((data[:where], data[where:] + pong), (data, pong), (pong + data,))):
+                if piece:
+                    await peer.stream.send(piece)
+                    await anyio.wait_all_tasks_blocked()
+            offer(lane, *(b"x" for _ in range(64)))
+            link.flush()
+            if not lane.queued:
+                break
+        assert messages == sent
+        assert lane.confirmed >= 64 * (len(sent) - 1)
 
 
 async def test_a_reset_ends_the_link_without_a_word(linked: Any) -> None:

@@ -93,6 +93,14 @@ class Writers(RuleBasedStateMachine):
             self.both(self.writers, "pong", self.stream[last + 2 : last + 10])
 
     @rule()
+    def take_pong(self) -> None:
+        last = self.stream.rfind(b"\x89\x08")
+        if last >= 0 and len(self.stream) >= last + 10:
+            number = self.stream[last + 2 : last + 10]
+            masked = bytes(byte ^ b"wxyz"[at % 4] for at, byte in enumerate(number))
+            self.both(self.writers, "take_pong", b"\x8a\x88wxyz" + masked)
+
+    @rule()
     def stop_pinging(self) -> None:
         for writer in self.writers:
             writer.trusting = True

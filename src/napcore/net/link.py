@@ -88,7 +88,8 @@ class Link:
 
     ``on_messages`` is called with the text messages of each read; it must not wait.
     ``stall_limit`` is how many seconds the peer may take nothing while something waits;
-    ``max_in_flight`` is ``Writer``'s.
+    ``max_in_flight`` is ``Writer``'s. ``between_frames`` says that what came with the handshake
+    was frames as a whole, or nothing.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class Link:
         early: Sequence[Frame] = (),
         stall_limit: float = math.inf,
         max_in_flight: float | None = None,
+        between_frames: bool = False,
     ) -> None:
         self.name = name
         self.lane = lane
@@ -122,6 +124,8 @@ class Link:
         self._cutting = False
         self._eof = False
         self._heard_at = 0.0
+        self._pending = 0.0 if between_frames else math.inf
+        """Bytes received of a frame that is not whole yet; infinite when that cannot be told."""
         self._progress = 0
         self._progress_at = math.inf
         self.writer: Writer | None = None
@@ -156,6 +160,7 @@ class Link:
                 self._tasks = tasks
                 self._hold(False)
                 try:
+                    self._pending += sum(map(self._wire_size, self._early))
                     self._take(self._early)
                     self.flush()
                     await self._read()
@@ -266,6 +271,13 @@ class Link:
             except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
                 return
             self._heard_at = time.monotonic()
+            writer = self.writer
+            if writer is not None and not self._pending and protocol.state is State.OPEN and writer.take_pong(data):
+                # Most of what a client sends are these; the protocol would take five times as long.
+                if writer.lane.queued:
+                    self.flush()
+                continue
+            self._pending += len(data)
             protocol.receive_data(data)
             self._take(protocol.events_received())
 
@@ -274,6 +286,7 @@ class Link:
         messages = self._reader.messages(frames)
         writer = self.writer
         if writer is not None:
+            self._pending -= sum(map(self._wire_size, frames))
             for frame in frames:
                 # What the window held back may go now.
                 if frame.opcode is Opcode.PONG and writer.pong(bytes(frame.data)) and writer.lane.queued:
@@ -281,6 +294,11 @@ class Link:
         self._obey()
         if messages:
             self._on_messages(messages)
+
+    def _wire_size(self, frame: Frame) -> int:
+        """Bytes it took: with a longer head than it needs it took more, and is never thought to be whole."""
+        size = len(frame.data)
+        return size + (2 if size < 126 else 4 if size < 65536 else 10) + (0 if self._masked else 4)
 
     def _obey(self) -> None:
         # The protocol asks for pongs, its side of the close handshake, and the end of the stream (b"").

@@ -24,7 +24,17 @@ from websockets.uri import parse_uri
 from napcore.core.onebot import MAX_FRAME
 from napcore.errors import ConfigError
 
-__all__ = ("Dialled", "DialFailed", "MessageReader", "SILENT", "check_url", "dial", "is_loopback", "public_url")
+__all__ = (
+    "Dialled",
+    "DialFailed",
+    "MessageReader",
+    "SILENT",
+    "check_url",
+    "dial",
+    "head_ends",
+    "is_loopback",
+    "public_url",
+)
 
 MAX_FRAGMENTS: Final = 4096
 """Fragments a message may have; more is taken for a flood and closed with 1009."""
@@ -49,6 +59,8 @@ class Dialled(NamedTuple):
     protocol: ClientProtocol
     early: list[Frame]
     """Frames that came in the same bytes as the handshake's answer."""
+    between_frames: bool
+    """Whether nothing else came in them."""
 
 
 class MessageReader:
@@ -137,12 +149,14 @@ async def _shake_hands(stream: ByteStream, protocol: ClientProtocol, headers: Ma
         request.headers[name] = value
     protocol.send_request(request)
     await stream.send(b"".join(protocol.data_to_send()))
+    received = b""
     while True:
         try:
             data = await stream.receive()
         except anyio.EndOfStream:
             protocol.receive_eof()
         else:
+            received += data
             protocol.receive_data(data)
         refusal = protocol.handshake_exc
         if isinstance(refusal, InvalidStatus):
@@ -158,7 +172,13 @@ async def _shake_hands(stream: ByteStream, protocol: ClientProtocol, headers: Ma
             raise DialFailed(f"not a WebSocket: {refusal!r}")
         events = protocol.events_received()
         if events:
-            return Dialled(stream, protocol, [event for event in events if isinstance(event, Frame)])
+            whole = head_ends(received)
+            return Dialled(stream, protocol, [event for event in events if isinstance(event, Frame)], whole)
+
+
+def head_ends(data: bytes) -> bool:
+    """Whether these bytes are an HTTP head and nothing behind it."""
+    return data.find(b"\r\n\r\n") == len(data) - 4
 
 
 def _os_error(error: OSError) -> str:

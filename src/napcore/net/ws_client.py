@@ -79,6 +79,7 @@ async def dial_session(session: Session) -> None:
             client_link.lane,
             client_link.take_requests,
             early=dialled.early,
+            between_frames=dialled.between_frames,
             max_in_flight=client.policy.window,
         )
         link.stall_limit = client.policy.stall_limit(link.loopback)
