@@ -7,7 +7,7 @@ What everything here does is specified by its plain twin, ``_wire_py``.
 import os
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.list cimport PyList_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
@@ -389,6 +389,52 @@ cdef int64_t read_number(const uint8_t *data) noexcept:
     for at in range(8):
         number = number << 8 | data[at]
     return <int64_t> number
+
+
+def take_texts(bytes data not None, bint masked, Py_ssize_t limit):
+    """The text messages that received bytes begin with, and how many bytes those took.
+
+    ``data`` begins a frame, with no message under way. Whole messages of one frame are taken, of
+    at most ``limit`` bytes and by the rules (RFC 6455, 5.2; ``masked``: from a client), up to the
+    first frame that is something else; that and what follows has to be read the ordinary way.
+    Whether they are UTF-8 is not looked at.
+    """
+    cdef const uint8_t *raw = <const uint8_t *> PyBytes_AS_STRING(data)
+    cdef Py_ssize_t end = PyBytes_GET_SIZE(data), at = 0, head
+    cdef uint64_t size
+    cdef unsigned mask_bit = 0x80 if masked else 0
+    cdef list messages = []
+    cdef bytes message
+    while end - at >= 2 and raw[at] == 0x81 and (raw[at + 1] & 0x80) == mask_bit:
+        head = 2
+        size = raw[at + 1] & 0x7F
+        if size == 126:
+            if end - at < 4:
+                break
+            head = 4
+            size = <unsigned> raw[at + 2] << 8 | raw[at + 3]
+            if size < 126:
+                break
+        elif size == 127:
+            if end - at < 10:
+                break
+            head = 10
+            size = <uint64_t> read_number(raw + at + 2)
+            if size < 65536:
+                break
+        if masked:
+            head += 4
+        if size > <uint64_t> limit or end - at < head or <uint64_t> (end - at - head) < size:
+            break
+        if masked:
+            # Made empty: of one byte and filled at once it would be the interpreter's own.
+            message = PyBytes_FromStringAndSize(NULL, size)
+            nc_mask(<uint8_t *> PyBytes_AS_STRING(message), raw + at + head, size, raw + at + head - 4)
+        else:
+            message = PyBytes_FromStringAndSize(<const char *> raw + at + head, size)
+        messages.append(message)
+        at += head + <Py_ssize_t> size
+    return messages, at
 
 
 def flush_ready(list owners not None, double now):

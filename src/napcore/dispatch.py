@@ -37,6 +37,7 @@ __all__ = (
     "peek_request",
     "plain_text",
     "sse_block",
+    "take_texts",
 )
 
 if TYPE_CHECKING:
@@ -85,3 +86,4 @@ peek_frame = _core.peek_frame
 peek_request = _core.peek_request
 plain_text = _core.plain_text
 sse_block = _core.sse_block
+take_texts = _wire.take_texts

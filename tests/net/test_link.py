@@ -373,6 +373,36 @@ async def test_a_lane_that_overflowed_closes_the_link_with_1013(linked: Any) -> 
     assert lane.close_code == 0
 
 
+@pytest.mark.parametrize("client", [False, True])
+async def test_messages_come_whole_however_the_bytes_are_cut(linked: Any, client: bool) -> None:
+    dice = random.Random(11)
+    reads: list[list[bytes]] = []
+    expected, frames = [], []
+    for number in range(300):
+        text = b"%d " % number * dice.choice((1, 10, 60, 300, 30_000))
+        kind = dice.randrange(6)
+        if kind == 0:
+            frames += [Frame(Opcode.TEXT, text[:3], False), Frame(Opcode.PONG, b"x"), Frame(Opcode.CONT, text[3:])]
+        elif kind == 1:
+            frames += [Frame(Opcode.BINARY, b"no"), Frame(Opcode.TEXT, text)]
+        else:
+            frames.append(Frame(Opcode.TEXT, text))
+        expected.append(text)
+    data = b"".join(frame.serialize(mask=not client) for frame in frames)
+    async with linked(client=client, on_messages=reads.append, between_frames=True) as (link, peer):
+        at = 0
+        while at < len(data):
+            size = dice.choice((1, 2, 5, 1000, 20_000, 65_536))
+            await peer.stream.send(data[at : at + size])
+            at += size
+            await anyio.lowlevel.checkpoint()
+        with anyio.fail_after(10):
+            while sum(map(len, reads)) < len(expected):
+                await anyio.lowlevel.checkpoint()
+        assert link.open
+    assert sum(reads, []) == expected
+
+
 async def test_pongs_between_and_within_other_frames(linked: Any) -> None:
     """However the peer's bytes are cut, each of its messages comes whole and each of its pongs counts."""
     messages: list[bytes] = []

@@ -16,9 +16,10 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, State
 from websockets.protocol import Protocol as WebSocketProtocol
 
-from napcore.dispatch import Outbox, Writer, frame, masked_frame
+from napcore.core.onebot import MAX_FRAME
+from napcore.dispatch import Outbox, Writer, frame, masked_frame, take_texts
 from napcore.net.sockets import bound_buffers, own_descriptor
-from napcore.net.websocket import MessageReader, is_loopback
+from napcore.net.websocket import MessageReader, is_loopback, wire_size
 from napcore.types import Flushed, Outcome
 
 __all__ = ("Lane", "Link")
@@ -160,7 +161,7 @@ class Link:
                 self._tasks = tasks
                 self._hold(False)
                 try:
-                    self._pending += sum(map(self._wire_size, self._early))
+                    self._pending += wire_size(self._early, not self._masked)
                     self._take(self._early)
                     self.flush()
                     await self._read()
@@ -271,22 +272,28 @@ class Link:
             except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
                 return
             self._heard_at = time.monotonic()
-            writer = self.writer
-            if writer is not None and not self._pending and protocol.state is State.OPEN and writer.take_pong(data):
-                # Most of what a client sends are these; the protocol would take five times as long.
-                if writer.lane.queued:
-                    self.flush()
-                continue
+            messages: list[bytes] = []
+            if not self._pending and protocol.state is State.OPEN and not self._reader.within_message:
+                # Nearly all that comes are these two; the protocol would take ten times as long.
+                if self.writer is not None and self.writer.take_pong(data):
+                    if self.writer.lane.queued:
+                        self.flush()
+                    continue
+                messages, taken = take_texts(data, not self._masked, MAX_FRAME)
+                if taken == len(data):
+                    self._on_messages(messages)
+                    continue
+                data = data[taken:]
             self._pending += len(data)
             protocol.receive_data(data)
-            self._take(protocol.events_received())
+            self._take(protocol.events_received(), messages)
 
-    def _take(self, events: Sequence[Any]) -> None:
+    def _take(self, events: Sequence[Any], before: Sequence[bytes] = ()) -> None:
         frames = [event for event in events if isinstance(event, Frame)]
-        messages = self._reader.messages(frames)
+        messages = [*before, *self._reader.messages(frames)]
+        self._pending -= wire_size(frames, not self._masked)
         writer = self.writer
         if writer is not None:
-            self._pending -= sum(map(self._wire_size, frames))
             for frame in frames:
                 # What the window held back may go now.
                 if frame.opcode is Opcode.PONG and writer.pong(bytes(frame.data)) and writer.lane.queued:
@@ -294,11 +301,6 @@ class Link:
         self._obey()
         if messages:
             self._on_messages(messages)
-
-    def _wire_size(self, frame: Frame) -> int:
-        """Bytes it took: with a longer head than it needs it took more, and is never thought to be whole."""
-        size = len(frame.data)
-        return size + (2 if size < 126 else 4 if size < 65536 else 10) + (0 if self._masked else 4)
 
     def _obey(self) -> None:
         # The protocol asks for pongs, its side of the close handshake, and the end of the stream (b"").

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -78,6 +78,11 @@ class MessageReader:
         self._text = True
         self.binary = 0
         """Binary messages seen; OneBot 11 has none, so they are not handed out."""
+
+    @property
+    def within_message(self) -> bool:
+        """Whether a message has begun that is in several frames, and has not ended."""
+        return bool(self._parts)
 
     def messages(self, frames: list[Frame]) -> list[bytes]:
         """The text messages that ``frames`` complete."""
@@ -174,6 +179,13 @@ async def _shake_hands(stream: ByteStream, protocol: ClientProtocol, headers: Ma
         if events:
             whole = head_ends(received)
             return Dialled(stream, protocol, [event for event in events if isinstance(event, Frame)], whole)
+
+
+def wire_size(frames: Iterable[Frame], masked: bool) -> int:
+    """Bytes that received frames took; one with a longer head than it needs took more."""
+    sizes = [len(frame.data) for frame in frames]
+    heads = sum(2 if size < 126 else 4 if size < 65536 else 10 for size in sizes)
+    return sum(sizes) + heads + 4 * len(sizes) * masked
 
 
 def head_ends(data: bytes) -> bool:

@@ -37,6 +37,7 @@ async def dial_upstream(upstream: Upstream) -> None:
             uplink.lane,
             uplink.take,
             early=dialled.early,
+            between_frames=dialled.between_frames,
         )
         link.stall_limit = 600.0 if link.loopback else 10.0
         _log.info("upstream %s: connected", upstream.name)

@@ -140,7 +140,7 @@ class Listener:
             _log.info("connection from %s: bad handshake (%d)", _peer(raw), response.status_code)
             return
         if decision.role == "upstream":
-            await self._serve_upstream(stream, protocol, early, decision)
+            await self._serve_upstream(stream, protocol, early, decision, between_frames=head_ends(data))
         else:
             await self._serve_client(stream, protocol, early, decision, between_frames=head_ends(data))
 
@@ -159,12 +159,20 @@ class Listener:
         return decision
 
     async def _serve_upstream(
-        self, stream: ByteStream, protocol: ServerProtocol, early: list[Frame], who: Admitted
+        self,
+        stream: ByteStream,
+        protocol: ServerProtocol,
+        early: list[Frame],
+        who: Admitted,
+        *,
+        between_frames: bool,
     ) -> None:
         relay = self._relay
         upstream = relay.reverse_upstream(who.self_id or 0)
         uplink = UpstreamLink(relay, upstream, masked=False, calls=who.calls)
-        link = Link(upstream.name, stream, protocol, uplink.lane, uplink.take, early=early)
+        link = Link(
+            upstream.name, stream, protocol, uplink.lane, uplink.take, early=early, between_frames=between_frames
+        )
         link.stall_limit = 600.0 if link.loopback else 10.0
         _log.info("upstream %s: connected", upstream.name)
         await uplink.run(link)
