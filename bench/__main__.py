@@ -1,6 +1,4 @@
-"""Entry: ``python -m bench hot [--quick] [--only NAME] [--rounds N] [--seed N] [--out DIR] [--instructions]``,
-``python -m bench frameworks [--quick] [--only KIND] [--out DIR]``.
-"""
+"""Entry: ``python -m bench hot|wire|frameworks [--quick] [--only NAME] [--out DIR]`` and what each adds to that."""
 
 from __future__ import annotations
 
@@ -9,6 +7,7 @@ import sys
 from pathlib import Path
 
 from bench import hot
+from bench.wire import run as wire
 
 
 def say(line: str) -> None:
@@ -17,24 +16,33 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
+RESULTS = Path(__file__).parent / "results"
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run what is asked for; 1 when a case did not do its work, 2 when nothing is called as asked."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="napcore beside its peers, in one run")
     commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser(
-        "hot",
-        help="reading, routing, encoding, queueing: no network",
-        description="Exit status 1: a case gave wrong results. An aim or floor that is missed does not change it: "
-        "what a busy machine measures is not proof enough.",
+    failed = (
+        "Exit status 1: a case gave wrong results. An aim or floor that is missed does not change it: "
+        "what a busy machine measures is not proof enough."
     )
+    command = commands.add_parser("hot", help="reading, routing, encoding, queueing: no network", description=failed)
     command.add_argument("--quick", action="store_true", help="few rounds, about 20 s")
     command.add_argument("--only", default="", metavar="NAME", help='rows with NAME in "section, row"')
     command.add_argument("--rounds", type=int, metavar="N", help="rounds per row (default: 40, with --quick 7)")
     command.add_argument("--seed", type=int, default=hot.Options.seed, metavar="N", help="of the events and filters")
-    command.add_argument(
-        "--out", type=Path, default=Path(__file__).parent / "results", metavar="DIR", help="default: bench/results"
-    )
+    command.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="default: bench/results")
     command.add_argument("--instructions", action="store_true", help="count instructions under valgrind instead")
+    command = commands.add_parser("wire", help="delivery over sockets, beside C and other servers", description=failed)
+    command.add_argument("--quick", action="store_true", help="one round of a few loads, about two minutes")
+    command.add_argument("--only", default="", metavar="NAME", help="loads with NAME in their name")
+    command.add_argument("--who", default="", metavar="NAME", help="contenders with NAME in theirs")
+    command.add_argument("--rounds", type=int, metavar="N", help="rounds per load (default: 5, with --quick 1)")
+    command.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="default: bench/results")
+    command.add_argument(
+        "--stall-seconds", type=float, default=30.0, metavar="S", help="how long one client does not read"
+    )
     command = commands.add_parser(
         "frameworks",
         help="NoneBot2 alone and with napcore: in process, and over a socket",
@@ -42,20 +50,20 @@ def main(arguments: list[str] | None = None) -> int:
     )
     command.add_argument("--quick", action="store_true", help="1 and 100 commands only, about a minute")
     command.add_argument("--only", default="", metavar="KIND", help="command, keyword, regex, alconna or mixed")
-    command.add_argument(
-        "--out", type=Path, default=Path(__file__).parent / "results", metavar="DIR", help="default: bench/results"
-    )
+    command.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="default: bench/results")
+    command.set_defaults(rounds=None)
     chosen = parser.parse_args(arguments)
-    if chosen.command == "frameworks":
-        return run_frameworks(parser, chosen)
-    rounds = chosen.rounds if chosen.rounds is not None else 7 if chosen.quick else hot.Options.rounds
-    if rounds < 1:
+    if chosen.rounds is not None and chosen.rounds < 1:
         parser.error("--rounds: at least 1")
+    return {"hot": _hot, "wire": _wire, "frameworks": _frameworks}[chosen.command](chosen, parser)
+
+
+def _hot(chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     results = hot.run(
         hot.Options(
             out=chosen.out,
             only=chosen.only,
-            rounds=rounds,
+            rounds=chosen.rounds or (7 if chosen.quick else hot.Options.rounds),
             seed=chosen.seed,
             quick=chosen.quick,
             instructions=chosen.instructions,
@@ -70,7 +78,24 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def run_frameworks(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
+def _wire(chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    options = wire.Options(
+        out=chosen.out,
+        only=chosen.only,
+        who=chosen.who,
+        rounds=chosen.rounds or (1 if chosen.quick else wire.Options.rounds),
+        quick=chosen.quick,
+        stall_seconds=chosen.stall_seconds,
+    )
+    results = wire.run(options, hot.versions("picows", "aiohttp", "uvloop", "trio", "anyio"), say)
+    if results.failures:
+        return 1
+    if not results.loads and not results.skipped:
+        parser.error(f"nothing is called {chosen.only!r}, or nobody {chosen.who!r}")
+    return 0
+
+
+def _frameworks(chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """NoneBot2 is imported only when it is to be measured."""
     from bench import framework_bot, frameworks
 

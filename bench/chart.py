@@ -22,13 +22,13 @@ text { font: 12px system-ui, sans-serif; fill: #24292f }
 """
 
 
-def svg(rows: Sequence[Row]) -> str:
+def svg(rows: Sequence[Row], what: str = "CPU time per event, shorter is better") -> str:
     """A picture of the rows; every row has its own scale."""
     parts: list[str] = []
     top = GAP
     for row in rows:
         top = _row(parts, row, top)
-    title = escape(f"{rows[0].section}: CPU time per event, shorter is better")
+    title = escape(f"{rows[0].section}: {what}")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{top}" viewBox="0 0 {WIDTH} {top}"'
         ' role="img">'

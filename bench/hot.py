@@ -78,15 +78,17 @@ def run(options: Options, say: Say) -> Results:
 
 
 def environment(options: Options) -> dict[str, Any]:
+    return {**versions(), "simd": peek.simd() or "unknown", "rounds": options.rounds, "seed": options.seed}
+
+
+def versions(*more: str) -> dict[str, Any]:
+    """What runs here: interpreter, machine, core, and the packages that are compared."""
     found: dict[str, Any] = {
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {processor()}",
         "core": "compiled" if dispatch.COMPILED else "plain",
-        "simd": peek.simd() or "unknown",
-        "rounds": options.rounds,
-        "seed": options.seed,
     }
-    for package in PACKAGES:
+    for package in (*PACKAGES, *more):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -75,6 +75,8 @@ cdef class Outbox:
     cdef uint64_t confirmed_to, written_to, staged_to
     cdef int64_t refused, most_queued
     cdef int64_t max_events, max_bytes, max_frame
+    cdef int64_t holes  # places between waiting_from and the tail whose events were evicted; the first is none
+    cdef uint64_t[2] oldest  # no event of this rank lies before it, see rank_of
     cdef int overflow
     cdef int closing  # the close code, 0 for none
     cdef double[4] lifetimes  # by event class
@@ -82,8 +84,20 @@ cdef class Outbox:
     cdef int64_t confirmed_count, late_count, last_written
     cdef int64_t[DROP_REASON_COUNT] drops
     cdef list control
+    cdef bytes latest  # the frame last offered as the latest of its kind
     cdef Py_ssize_t control_staged, control_bytes
+    cdef Py_ssize_t gathered  # bytes handed to a write that has not ended; -1: there is none
+    cdef Py_ssize_t torn  # bytes already out of the one frame that is then staged between writes
+    cdef bint torn_event  # whether that is an event
+    cdef int64_t flight_bytes
 
+    cdef Py_ssize_t stage(
+        self, double now, Py_ssize_t max_bytes, int64_t max_events, PyObject **frames, Py_ssize_t room
+    ) except -1
+    cdef int settle(self, Py_ssize_t size) except -1
+    cdef int64_t confirm_to(self, int64_t sequence) noexcept
+    cdef int64_t flight_sequence(self) noexcept
+    cdef void unstage(self) noexcept
     cdef int put(self, Parcel *parcel) except -1
     cdef int refuse(self, Py_ssize_t size) noexcept
     cdef bint is_stale(self, Parcel *parcel, double now) noexcept
@@ -92,6 +106,9 @@ cdef class Outbox:
     cdef void count_credits(self) noexcept
     cdef void note_peak(self) noexcept
     cdef Py_ssize_t queued_count(self) noexcept
+    cdef void skip_holes(self) noexcept
+    cdef void close_holes(self) noexcept
+    cdef void evict(self) noexcept
     cdef void drop_first(self, int reason) noexcept
     cdef int64_t drop_waiting(self, int reason) noexcept
     cdef int make_room(self) except -1

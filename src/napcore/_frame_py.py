@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from napcore._outbox_py import size_of
+from napcore._ledger_py import size_of
 
-__all__ = ("frame", "masked_frame", "sse_block")
+__all__ = ("frame", "mask", "masked_frame", "sse_block")
 
 
 def frame(data: bytes, opcode: int = 1) -> bytes:
@@ -27,9 +27,14 @@ def masked_frame(data: bytes, key: bytes, opcode: int = 1) -> bytes:
     size = size_of(data)
     if size_of(key) != 4:
         raise ValueError("a masking key has 4 bytes")
-    mask = int.from_bytes((key * (size // 4 + 1))[:size], "big")
-    masked = (int.from_bytes(data, "big") ^ mask).to_bytes(size, "big")
-    return _frame_head(size, opcode, 0x80) + key + masked
+    return _frame_head(size, opcode, 0x80) + key + mask(data, key)
+
+
+def mask(data: bytes, key: bytes) -> bytes:
+    """``data`` masked with the 4 bytes of ``key``; the same undoes it (RFC 6455, 5.3)."""
+    size = len(data)
+    stream = int.from_bytes((key * (size // 4 + 1))[:size], "big")
+    return (int.from_bytes(data, "big") ^ stream).to_bytes(size, "big")
 
 
 def sse_block(data: bytes) -> bytes:

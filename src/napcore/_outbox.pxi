@@ -43,6 +43,17 @@ cdef Parcel *make_parcel(object payload, Py_ssize_t size, int event_class, int64
     return parcel
 
 
+cdef enum:
+    A_MESSAGE, A_NOTICE, A_REQUEST, A_META  # as in EventClass
+
+assert list(EventClass) == [A_MESSAGE, A_NOTICE, A_REQUEST, A_META]
+
+
+cdef inline int rank_of(int event_class) noexcept:
+    """The lower, the sooner an event is evicted."""
+    return 0 if event_class == A_MESSAGE else 2 if event_class == A_REQUEST else 1
+
+
 # Events dropped by any outbox, ever.
 cdef int64_t all_drops = 0
 
@@ -168,8 +179,11 @@ cdef class Outbox:
 
     The *event lane* is a queue: offered events wait, are staged while a write is under way, are
     written, and are confirmed once the client is known to have them. Its bounds count what waits
-    or is staged; an empty lane takes any event up to ``max_frame``. The *control lane* belongs to
-    the link: it has no age and goes first.
+    or is staged; an empty lane takes any event up to ``max_frame``. What is staged or written is
+    *in flight*. The *control lane* belongs to the link: it has no age and goes first.
+
+    What has to go at the bound is the oldest message, without one the oldest notice or meta event,
+    and a request only when nothing else is left; what stays keeps its order.
 
     At all times ``received == confirmed + unconfirmed + queued + sum(dropped.values())``.
 
@@ -220,6 +234,7 @@ cdef class Outbox:
 
     def __cinit__(self):
         self.control = []
+        self.gathered = -1
         self.lane = make_lane()
         self.lane.box = <PyObject *> self
         self.lane.owner = <PyObject *> None
@@ -233,7 +248,8 @@ cdef class Outbox:
         for at in range(self.written_to, self.staged_to):
             leave_parcel(self.lane.ring[at & (self.capacity - 1)])
         for at in range(self.lane.waiting_from, self.lane.tail):
-            leave_parcel(self.lane.ring[at & (self.capacity - 1)])
+            if self.lane.ring[at & (self.capacity - 1)] != NULL:
+                leave_parcel(self.lane.ring[at & (self.capacity - 1)])
         end_lane(self.lane)
 
     @property
@@ -265,6 +281,21 @@ cdef class Outbox:
     def unconfirmed(self):
         """Events written but not confirmed."""
         return self.written_to - self.confirmed_to
+
+    @property
+    def in_flight(self):
+        """Events staged or written, and not confirmed."""
+        return self.staged_to - self.confirmed_to
+
+    @property
+    def in_flight_bytes(self):
+        """Their bytes."""
+        return self.flight_bytes
+
+    @property
+    def in_flight_sequence(self):
+        """The sequence of the last of them; 0 if there is none."""
+        return self.flight_sequence()
 
     @property
     def queued(self):
@@ -325,8 +356,11 @@ cdef class Outbox:
         finally:
             leave_parcel(parcel)
 
-    def offer_control(self, frame):
+    def offer_control(self, frame, *, bint latest=False):
         """Put one frame of the link itself (an answer, a heartbeat, a pong) ahead of all events.
+
+        ``latest`` says that it makes an earlier one of its kind pointless: if that still waits, it
+        takes its place.
 
         Returns DISCONNECT, with ``close_code`` set and the frame counted as ``late``, when more
         than ``CONTROL_LIMIT`` bytes of them wait already.
@@ -335,6 +369,16 @@ cdef class Outbox:
             TypeError: ``frame`` is not bytes.
         """
         cdef bytes data = plain_bytes(frame)
+        cdef bytes earlier
+        cdef Py_ssize_t at
+        if latest:
+            earlier = self.latest
+            self.latest = data
+            for at in range(self.control_staged, len(self.control)):
+                if self.control[at] is earlier:
+                    self.control[at] = data
+                    self.control_bytes += len(data) - len(earlier)
+                    return OUTCOMES[QUEUED]
         if self.control_bytes > control_limit:
             self.late_count += 1
             self.close_lane()
@@ -343,87 +387,57 @@ cdef class Outbox:
         self.control_bytes += PyBytes_GET_SIZE(data)
         return OUTCOMES[QUEUED]
 
-    def gather(self, double now, Py_ssize_t max_bytes=65536):
+    def gather(self, double now, Py_ssize_t max_bytes=65536, double max_events=INFINITY):
         """Stage the next frames for one write: control frames, then fresh events, oldest first.
 
-        At least one frame, if there is one, and no more than ``max_bytes`` otherwise. Events past
-        their lifetime are dropped on the way (reason ``ttl``).
+        At least one frame, if there is one that may go, and no more than ``max_bytes`` otherwise;
+        no more than ``max_events`` events. Events past their lifetime are dropped on the way
+        (reason ``ttl``). What the last write left of a frame comes before everything else.
 
         Raises:
             RuntimeError: the frames of an earlier call are still staged.
             TypeError: the lane holds an Event, which has no wire form.
         """
-        cdef list frames = []
-        cdef Py_ssize_t total = 0
-        cdef uint64_t mask = self.capacity - 1
-        cdef Parcel *parcel
-        if self.staged_to != self.written_to or self.control_staged:
-            raise RuntimeError("frames are staged already: wrote() or lose_link() comes first")
-        for data in self.control:
-            if frames and total + PyBytes_GET_SIZE(data) > max_bytes:
-                break
-            frames.append(data)
-            total += PyBytes_GET_SIZE(data)
-        if len(frames) < len(self.control):
-            self.control_staged = len(frames)
-            return frames
-        while self.lane.waiting_from != self.lane.tail:
-            parcel = self.lane.ring[self.lane.waiting_from & mask]
-            if self.is_stale(parcel, now):
-                self.drop_first(TTL)
-                continue
-            if not isinstance(<object> parcel.payload, bytes):
-                while self.staged_to != self.written_to:
-                    self.staged_to -= 1
-                    self.lane.waiting_from -= 1
-                    self.lane.ring[self.lane.waiting_from & mask] = self.lane.ring[self.staged_to & mask]
-                raise TypeError("an Event cannot be written, offer bytes")
-            if frames and total + parcel.size > max_bytes:
-                break
-            frames.append(<object> parcel.payload)
-            total += parcel.size
-            # The gap stays between what is staged and what waits.
-            self.lane.ring[self.staged_to & mask] = parcel
-            self.staged_to += 1
-            self.lane.waiting_from += 1
-        self.control_staged = len(self.control)
-        return frames
+        cdef Py_ssize_t room = 1 + PyList_GET_SIZE(self.control) + (self.lane.tail - self.lane.waiting_from)
+        cdef PyObject **frames = <PyObject **> malloc(room * sizeof(PyObject *))
+        cdef Py_ssize_t torn = self.torn, count, at
+        cdef int64_t most = INT64_MAX if max_events >= 9e18 else <int64_t> ceil(max_events)
+        if frames == NULL:
+            raise MemoryError
+        try:
+            count = self.stage(now, max_bytes, most, frames, room)
+            taken = [<object> frames[at] for at in range(count)]
+        finally:
+            free(frames)
+        if torn and taken:
+            taken[0] = taken[0][torn:]
+        return taken
 
-    def wrote(self):
-        """What was staged is written: control frames are done, events wait for ``confirm``.
+    def sent(self, Py_ssize_t size):
+        """The first ``size`` bytes of what was gathered are out, and no more will follow by themselves.
+
+        Whole frames are written: control frames are done, events wait for ``confirm``. A frame
+        that is out in part stays staged: nothing may go before its rest. What was behind it waits
+        again, in its old place.
 
         Returns the sequence of the event written last, ever; 0 if there was none.
+
+        Raises:
+            ValueError: ``size`` is negative or more than what was gathered.
         """
-        cdef Parcel *parcel
-        cdef Py_ssize_t size = 0
-        if self.control_staged:
-            for data in self.control[:self.control_staged]:
-                size += len(data)
-            del self.control[:self.control_staged]
-            self.control_bytes -= size
-            self.control_staged = 0
-        self.note_peak()
-        while self.written_to != self.staged_to:
-            parcel = self.lane.ring[self.written_to & (self.capacity - 1)]
-            self.written_to += 1
-            self.lane.bytes_left += parcel.size
-            self.last_written = parcel.sequence
-            unload(parcel)
+        if not 0 <= size <= max(self.gathered, 0):
+            raise ValueError(f"{size} of {max(self.gathered, 0)} bytes cannot have been sent")
+        self.settle(size)
+        return self.last_written
+
+    def wrote(self):
+        """All of what was gathered is out; see ``sent``."""
+        self.settle(max(self.gathered, 0))
         return self.last_written
 
     def confirm(self, int64_t sequence):
         """The client has all written events up to ``sequence``; returns how many are newly confirmed."""
-        cdef uint64_t before = self.confirmed_to
-        while (
-            self.confirmed_to != self.written_to
-            and self.lane.ring[self.confirmed_to & (self.capacity - 1)].sequence <= sequence
-        ):
-            release(self.lane.ring[self.confirmed_to & (self.capacity - 1)])
-            self.confirmed_to += 1
-        cdef uint64_t count = self.confirmed_to - before
-        self.confirmed_count += count
-        self.rest()
-        return count
+        return self.confirm_to(sequence)
 
     def take(self, double now, Py_ssize_t limit=0):
         """Hand over up to ``limit`` fresh payloads (0: all) in process; they count as confirmed.
@@ -443,6 +457,7 @@ cdef class Outbox:
                 continue
             taken.append(<object> parcel.payload)
             self.lane.waiting_from += 1
+            self.skip_holes()
             self.lane.bytes_left += parcel.size
             self.confirmed_count += 1
             leave_parcel(parcel)
@@ -452,12 +467,17 @@ cdef class Outbox:
     def lose_link(self):
         """The link is gone: what was given to it and not confirmed is ``uncertain``.
 
-        Control frames are cleared and counted as ``late``, ``close_code`` is 0 again. Returns
-        how many events became uncertain.
+        An event of which ``sent`` has told that it is out in part counts as not written: it waits
+        again. Control frames are cleared and counted as ``late``, ``close_code`` is 0 again.
+        Returns how many events became uncertain.
         """
-        cdef uint64_t count = self.staged_to - self.confirmed_to
         cdef Parcel *parcel
         self.note_peak()
+        if self.gathered < 0:
+            self.torn = 0
+            self.torn_event = False
+            self.unstage()
+        cdef uint64_t count = self.staged_to - self.confirmed_to
         while self.staged_to != self.written_to:
             self.staged_to -= 1
             parcel = self.lane.ring[self.staged_to & (self.capacity - 1)]
@@ -471,6 +491,9 @@ cdef class Outbox:
         self.late_count += len(self.control)
         self.control.clear()
         self.control_staged = self.control_bytes = 0
+        self.flight_bytes = self.torn = 0
+        self.torn_event = False
+        self.gathered = -1
         self.closing = 0
         self.rest()
         return count
@@ -485,8 +508,129 @@ cdef class Outbox:
             raise ValueError(f"unknown drop reason {reason!r}")
         return self.drop_waiting(_DROP_REASONS.index(reason))
 
+    cdef Py_ssize_t stage(
+        self, double now, Py_ssize_t max_bytes, int64_t max_events, PyObject **frames, Py_ssize_t room
+    ) except -1:
+        """``gather`` of at most ``room`` frames, which stay the outbox's; the first may be torn."""
+        cdef Lane *lane = self.lane
+        cdef Parcel *parcel
+        cdef Py_ssize_t count = 0, total = 0, size
+        cdef int64_t events = 0
+        if self.gathered >= 0:
+            raise RuntimeError("frames are staged already: wrote(), sent() or lose_link() comes first")
+        if self.torn:
+            frames[0] = (
+                self.lane.ring[self.written_to & lane.mask].payload
+                if self.torn_event
+                else PyList_GET_ITEM(self.control, 0)
+            )
+            total = PyBytes_GET_SIZE(<object> frames[0]) - self.torn
+            count = 1
+        while count < room and self.control_staged < PyList_GET_SIZE(self.control):
+            frames[count] = PyList_GET_ITEM(self.control, self.control_staged)
+            size = PyBytes_GET_SIZE(<object> frames[count])
+            if count and total + size > max_bytes:
+                break
+            count += 1
+            total += size
+            self.control_staged += 1
+        if self.control_staged == PyList_GET_SIZE(self.control):
+            while lane.waiting_from != lane.tail and events < max_events and count < room:
+                parcel = lane.ring[lane.waiting_from & lane.mask]
+                if self.is_stale(parcel, now):
+                    self.drop_first(TTL)
+                    continue
+                if not PyBytes_CheckExact(<object> parcel.payload) and not isinstance(<object> parcel.payload, bytes):
+                    self.unstage()
+                    raise TypeError("an Event cannot be written, offer bytes")
+                if count and total + parcel.size > max_bytes:
+                    break
+                frames[count] = parcel.payload
+                count += 1
+                events += 1
+                total += parcel.size
+                # The gap stays between what is staged and what waits.
+                lane.ring[self.staged_to & lane.mask] = parcel
+                self.staged_to += 1
+                lane.waiting_from += 1
+                self.skip_holes()
+                self.flight_bytes += parcel.size
+        if count:
+            self.gathered = total
+        return count
+
+    cdef int settle(self, Py_ssize_t size) except -1:
+        """``sent`` for a size known to be good."""
+        cdef Lane *lane = self.lane
+        cdef Parcel *parcel
+        cdef Py_ssize_t left = size + self.torn, control_done = 0, frame_size
+        cdef bint event = self.torn_event  # else control frames come first
+        if self.gathered < 0:
+            return 0
+        self.note_peak()
+        while self.staged_to != self.written_to or control_done < self.control_staged:
+            event = event or control_done == self.control_staged
+            if event:
+                parcel = lane.ring[self.written_to & lane.mask]
+                if left < parcel.size:
+                    break
+                left -= parcel.size
+                self.written_to += 1
+                lane.bytes_left += parcel.size
+                self.last_written = parcel.sequence
+                unload(parcel)
+            else:
+                frame_size = PyBytes_GET_SIZE(<object> PyList_GET_ITEM(self.control, control_done))
+                if left < frame_size:
+                    break
+                left -= frame_size
+                self.control_bytes -= frame_size
+                control_done += 1
+            event = False
+        if control_done:
+            del self.control[:control_done]
+        self.torn = left
+        self.torn_event = event and left > 0
+        self.unstage()
+        return 0
+
+    cdef void unstage(self) noexcept:
+        """Put back what is staged, but for a torn frame."""
+        cdef Lane *lane = self.lane
+        cdef uint64_t waiting_from = lane.waiting_from
+        self.control_staged = 1 if self.torn and not self.torn_event else 0
+        while self.staged_to - self.written_to > <uint64_t> self.torn_event:
+            self.staged_to -= 1
+            lane.waiting_from -= 1
+            lane.ring[lane.waiting_from & lane.mask] = lane.ring[self.staged_to & lane.mask]
+            self.flight_bytes -= lane.ring[lane.waiting_from & lane.mask].size
+        if lane.waiting_from != waiting_from:
+            self.oldest[0] = self.oldest[1] = lane.waiting_from
+        self.gathered = -1
+
+    cdef int64_t confirm_to(self, int64_t sequence) noexcept:
+        cdef Lane *lane = self.lane
+        cdef Parcel *parcel
+        cdef int64_t count = 0
+        while self.confirmed_to != self.written_to:
+            parcel = lane.ring[self.confirmed_to & lane.mask]
+            if parcel.sequence > sequence:
+                break
+            self.flight_bytes -= parcel.size
+            release(parcel)
+            self.confirmed_to += 1
+            count += 1
+        self.confirmed_count += count
+        self.rest()
+        return count
+
+    cdef int64_t flight_sequence(self) noexcept:
+        if self.staged_to == self.confirmed_to:
+            return 0
+        return self.lane.ring[(self.staged_to - 1) & self.lane.mask].sequence
+
     cdef Py_ssize_t queued_count(self) noexcept:
-        return (self.staged_to - self.written_to) + (self.lane.tail - self.lane.waiting_from)
+        return (self.staged_to - self.written_to) + (self.lane.tail - self.lane.waiting_from) - self.holes
 
     cdef bint is_stale(self, Parcel *parcel, double now) noexcept:
         return parcel.born + self.lifetimes[parcel.event_class] <= now
@@ -503,7 +647,7 @@ cdef class Outbox:
         ) and lane.waiting_from != lane.tail:
             if self.overflow != 0:
                 return self.overflown()
-            self.drop_first(OLDEST)
+            self.evict()
             outcome = DROPPED_OLDEST
         if lane.tail - self.confirmed_to == self.capacity:
             self.make_room()
@@ -552,24 +696,74 @@ cdef class Outbox:
         self.close_lane()
         return DISCONNECT
 
+    cdef void skip_holes(self) noexcept:
+        """An event waits where the waiting begins."""
+        cdef Lane *lane = self.lane
+        while self.holes and lane.ring[lane.waiting_from & lane.mask] == NULL:
+            lane.waiting_from += 1
+            self.holes -= 1
+
+    cdef void close_holes(self) noexcept:
+        """What waits moves up to the tail."""
+        cdef Lane *lane = self.lane
+        cdef uint64_t to = lane.tail, at = lane.tail
+        while at != lane.waiting_from:
+            at -= 1
+            if lane.ring[at & lane.mask] != NULL:
+                to -= 1
+                lane.ring[to & lane.mask] = lane.ring[at & lane.mask]
+        lane.waiting_from = self.oldest[0] = self.oldest[1] = to
+        self.holes = 0
+
+    cdef void evict(self) noexcept:
+        """Drop what can best be done without; something waits."""
+        cdef Lane *lane = self.lane
+        cdef uint64_t at = lane.tail
+        cdef Parcel *parcel
+        cdef int rank
+        for rank in range(2):
+            # Events come in at the tail alone, so that none is looked at twice.
+            at = max(self.oldest[rank], lane.waiting_from)
+            while at != lane.tail:
+                parcel = lane.ring[at & lane.mask]
+                if parcel != NULL and rank_of(parcel.event_class) == rank:
+                    break
+                at += 1
+            self.oldest[rank] = at
+            if at != lane.tail:
+                break
+        if at == lane.tail or at == lane.waiting_from:
+            self.drop_first(OLDEST)
+            return
+        self.note_peak()
+        lane.ring[at & lane.mask] = NULL
+        self.holes += 1
+        lane.bytes_left += parcel.size
+        self.drops[OLDEST] += 1
+        count_drops(1)
+        leave_parcel(parcel)
+
     cdef void drop_first(self, int reason) noexcept:
         cdef Parcel *parcel = self.lane.ring[self.lane.waiting_from & (self.capacity - 1)]
         self.note_peak()
         self.lane.waiting_from += 1
+        self.skip_holes()
         self.lane.bytes_left += parcel.size
         self.drops[reason] += 1
         count_drops(1)
         leave_parcel(parcel)
 
     cdef int64_t drop_waiting(self, int reason) noexcept:
-        cdef int64_t count = self.lane.tail - self.lane.waiting_from
+        cdef int64_t count = self.lane.tail - self.lane.waiting_from - self.holes
         while self.lane.waiting_from != self.lane.tail:
             self.drop_first(reason)
         self.rest()
         return count
 
     cdef int make_room(self) except -1:
-        """Room for one more entry: close the gap if it is worth it, else double the ring."""
+        """Room for one more entry: close the holes and the gap if it is worth it, else double the ring."""
+        if self.holes * 4 >= <int64_t> self.capacity:
+            self.close_holes()
         cdef uint64_t gap = self.lane.waiting_from - self.staged_to
         cdef uint64_t mask = self.capacity - 1
         cdef uint64_t at, capacity

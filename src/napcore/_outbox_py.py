@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
 from typing import Any, Final, final
 
 from napcore._event_py import Event
-from napcore.types import DROP_REASONS, EventClass, Outcome, Overflow
+from napcore._ledger_py import Entry, Ledger, bound, payload_size, size_of
+from napcore.types import EventClass, Outcome, Overflow
 
-__all__ = ("CONTROL_LIMIT", "Outbox", "size_of")
+__all__ = ("CONTROL_LIMIT", "Outbox")
 
 CONTROL_LIMIT: Final = 16777216
 """Bytes of control frames that may wait; one frame more is taken, then the link is closed."""
@@ -19,25 +19,17 @@ _OVERFLOWS: Final = ("drop_oldest", "drop_newest", "disconnect")
 _TRY_AGAIN_LATER: Final = 1013
 
 
-@dataclass
-class _Entry:
-    """One event in the lane."""
-
-    payload: bytes | Event | None
-    """None once written: what is in the socket needs no memory here."""
-    sequence: int
-    expiry: float
-    size: int
-
-
 @final
-class Outbox:
+class Outbox(Ledger):
     """Two lanes towards one client, bounded by count, bytes and age; it neither waits nor does I/O.
 
     The *event lane* is a queue: offered events wait, are staged while a write is under way, are
     written, and are confirmed once the client is known to have them. Its bounds count what waits
-    or is staged; an empty lane takes any event up to ``max_frame``. The *control lane* belongs to
-    the link: it has no age and goes first.
+    or is staged; an empty lane takes any event up to ``max_frame``. What is staged or written is
+    *in flight*. The *control lane* belongs to the link: it has no age and goes first.
+
+    What has to go at the bound is the oldest message, without one the oldest notice or meta event,
+    and a request only when nothing else is left; what stays keeps its order.
 
     At all times ``received == confirmed + unconfirmed + queued + sum(dropped.values())``.
 
@@ -61,21 +53,20 @@ class Outbox:
     __slots__ = (
         "_bytes",
         "_close_code",
-        "_confirmed",
         "_control",
         "_control_bytes",
         "_control_staged",
-        "_dropped",
+        "_gathered",
         "_lane",
         "_last_written",
-        "_late",
+        "_latest",
         "_max_bytes",
         "_max_events",
         "_max_frame",
-        "_max_queued",
         "_overflow",
-        "_received",
         "_staged",
+        "_torn",
+        "_torn_event",
         "_ttl",
         "_written",
         "owner",
@@ -98,32 +89,32 @@ class Outbox:
     ) -> None:
         if overflow not in _OVERFLOWS:
             raise ValueError(f"overflow must be one of {', '.join(_OVERFLOWS)}, not {overflow!r}")
+        super().__init__()
         self.owner = owner
-        self._max_events = _limit("max_events", max_events)
-        self._max_bytes = _limit("max_bytes", max_bytes)
-        self._max_frame = _limit("max_frame", max_frame)
+        self._max_events = bound("max_events", max_events)
+        self._max_bytes = bound("max_bytes", max_bytes)
+        self._max_frame = bound("max_frame", max_frame)
         self._overflow = overflow
-        notice = _limit("notice_ttl", notice_ttl)
+        notice = bound("notice_ttl", notice_ttl)
         self._ttl = {
-            EventClass.MESSAGE: _limit("message_ttl", message_ttl),
+            EventClass.MESSAGE: bound("message_ttl", message_ttl),
             EventClass.NOTICE: notice,
-            EventClass.REQUEST: _limit("request_ttl", request_ttl),
+            EventClass.REQUEST: bound("request_ttl", request_ttl),
             EventClass.META: notice,
         }
-        self._lane: deque[_Entry] = deque()  # waits
-        self._staged: deque[_Entry] = deque()  # handed to a write that has not ended
-        self._written: deque[_Entry] = deque()  # in the socket or at the peer, unconfirmed
+        self._lane: deque[Entry] = deque()  # waits
+        self._staged: deque[Entry] = deque()  # handed to a write that has not ended
+        self._written: deque[Entry] = deque()  # in the socket or at the peer, unconfirmed
         self._control: deque[bytes] = deque()
         self._control_staged = 0  # how many of the first control frames are staged
         self._control_bytes = 0
+        self._latest = b""  # the frame last offered as the latest of its kind
+        self._gathered: int | None = None  # bytes handed to a write that has not ended
+        self._torn = 0  # bytes already out of the one frame that is then staged between writes
+        self._torn_event = False  # whether that is an event
         self._bytes = 0
         self._close_code = 0
         self._last_written = 0
-        self._received = 0
-        self._confirmed = 0
-        self._max_queued = 0
-        self._late = 0
-        self._dropped = dict.fromkeys(DROP_REASONS, 0)
 
     @property
     def close_code(self) -> int:
@@ -131,19 +122,25 @@ class Outbox:
         return self._close_code
 
     @property
-    def received(self) -> int:
-        """Events ever offered."""
-        return self._received
-
-    @property
-    def confirmed(self) -> int:
-        """Events the client is known to have."""
-        return self._confirmed
-
-    @property
     def unconfirmed(self) -> int:
         """Events written but not confirmed."""
         return len(self._written)
+
+    @property
+    def in_flight(self) -> int:
+        """Events staged or written, and not confirmed."""
+        return len(self._staged) + len(self._written)
+
+    @property
+    def in_flight_bytes(self) -> int:
+        """Their bytes."""
+        return sum(entry.size for entry in (*self._staged, *self._written))
+
+    @property
+    def in_flight_sequence(self) -> int:
+        """The sequence of the last of them; 0 if there is none."""
+        last = self._staged or self._written
+        return last[-1].sequence if last else 0
 
     @property
     def queued(self) -> int:
@@ -156,24 +153,9 @@ class Outbox:
         return self._bytes
 
     @property
-    def max_queued(self) -> int:
-        """The most events that were ever queued at once."""
-        return self._max_queued
-
-    @property
-    def late(self) -> int:
-        """Control frames that no link took any more."""
-        return self._late
-
-    @property
     def control_queued(self) -> int:
         """Control frames waiting or being written."""
         return len(self._control)
-
-    @property
-    def dropped(self) -> dict[str, int]:
-        """Events dropped, by reason (``DROP_REASONS``), reasons that never occurred left out."""
-        return {reason: count for reason, count in self._dropped.items() if count}
 
     def __len__(self) -> int:
         """Frames of both lanes not yet written."""
@@ -191,7 +173,7 @@ class Outbox:
             TypeError: ``payload`` is neither bytes nor an Event.
             ValueError: ``event_class`` is no ``EventClass``.
         """
-        size = _size(payload)
+        size = payload_size(payload)
         expiry = now + self._ttl[EventClass(event_class)]
         self._received += 1
         if self._close_code:
@@ -202,7 +184,7 @@ class Outbox:
             return Outcome.OVERSIZE
         outcome = Outcome.QUEUED
         # With nothing waiting any frame is taken, whatever is being written.
-        while self._lane and not self._fits(size):
+        while self._lane and (self.queued + 1 > self._max_events or self._bytes + size > self._max_bytes):
             if self._overflow == "drop_newest":
                 self._dropped["newest"] += 1
                 return Outcome.DROPPED_NEWEST
@@ -211,15 +193,18 @@ class Outbox:
                 self._dropped["disconnect"] += 1
                 self._close_code = _TRY_AGAIN_LATER
                 return Outcome.DISCONNECT
-            self._drop_first("oldest")
+            self._evict()
             outcome = Outcome.DROPPED_OLDEST
-        self._lane.append(_Entry(payload, sequence, expiry, size))
+        self._lane.append(Entry(payload, event_class, sequence, expiry, size))
         self._bytes += size
         self._max_queued = max(self._max_queued, self.queued)
         return outcome
 
-    def offer_control(self, frame: bytes) -> Outcome:
+    def offer_control(self, frame: bytes, *, latest: bool = False) -> Outcome:
         """Put one frame of the link itself (an answer, a heartbeat, a pong) ahead of all events.
+
+        ``latest`` says that it makes an earlier one of its kind pointless: if that still waits, it
+        takes its place.
 
         Returns DISCONNECT, with ``close_code`` set and the frame counted as ``late``, when more
         than ``CONTROL_LIMIT`` bytes of them wait already.
@@ -228,6 +213,13 @@ class Outbox:
             TypeError: ``frame`` is not bytes.
         """
         size = size_of(frame)
+        if latest:
+            earlier, self._latest = self._latest, frame
+            for at in range(self._control_staged, len(self._control)):
+                if self._control[at] is earlier:
+                    self._control[at] = frame
+                    self._control_bytes += size - len(earlier)
+                    return Outcome.QUEUED
         if self._control_bytes > CONTROL_LIMIT:
             self._late += 1
             self._close_code = _TRY_AGAIN_LATER
@@ -236,29 +228,33 @@ class Outbox:
         self._control_bytes += size
         return Outcome.QUEUED
 
-    def gather(self, now: float, max_bytes: int = 65536) -> list[bytes]:
+    def gather(self, now: float, max_bytes: int = 65536, max_events: float = math.inf) -> list[bytes]:
         """Stage the next frames for one write: control frames, then fresh events, oldest first.
 
-        At least one frame, if there is one, and no more than ``max_bytes`` otherwise. Events past
-        their lifetime are dropped on the way (reason ``ttl``).
+        At least one frame, if there is one that may go, and no more than ``max_bytes`` otherwise;
+        no more than ``max_events`` events. Events past their lifetime are dropped on the way
+        (reason ``ttl``). What the last write left of a frame comes before everything else.
 
         Raises:
             RuntimeError: the frames of an earlier call are still staged.
             TypeError: the lane holds an Event, which has no wire form.
         """
-        if self._staged or self._control_staged:
-            raise RuntimeError("frames are staged already: wrote() or lose_link() comes first")
+        if self._gathered is not None:
+            raise RuntimeError("frames are staged already: wrote(), sent() or lose_link() comes first")
         frames: list[bytes] = []
-        total = 0
-        for frame in self._control:
+        total = events = 0
+        if self._torn:
+            torn = self._staged[0].payload if self._torn_event else self._control[0]
+            assert isinstance(torn, bytes)
+            frames.append(torn[self._torn :])
+            total = len(frames[0])
+        for frame in list(self._control)[self._control_staged :]:
             if frames and total + len(frame) > max_bytes:
                 break
             frames.append(frame)
             total += len(frame)
-        self._control_staged = len(frames)
-        if len(frames) < len(self._control):
-            return frames
-        while self._lane:
+            self._control_staged += 1
+        while self._lane and self._control_staged == len(self._control) and events < max_events:
             entry = self._lane[0]
             if entry.expiry <= now:
                 self._drop_first("ttl")
@@ -270,24 +266,54 @@ class Outbox:
                 break
             frames.append(entry.payload)
             total += entry.size
+            events += 1
             self._staged.append(self._lane.popleft())
+        if frames:
+            self._gathered = total
         return frames
 
-    def wrote(self) -> int:
-        """What was staged is written: control frames are done, events wait for ``confirm``.
+    def sent(self, size: int) -> int:
+        """The first ``size`` bytes of what was gathered are out, and no more will follow by themselves.
+
+        Whole frames are written: control frames are done, events wait for ``confirm``. A frame
+        that is out in part stays staged: nothing may go before its rest. What was behind it waits
+        again, in its old place.
 
         Returns the sequence of the event written last, ever; 0 if there was none.
+
+        Raises:
+            ValueError: ``size`` is negative or more than what was gathered.
         """
-        for _ in range(self._control_staged):
-            self._control_bytes -= len(self._control.popleft())
-        self._control_staged = 0
-        for entry in self._staged:
-            entry.payload = None
-            self._bytes -= entry.size
-            self._last_written = entry.sequence
-        self._written.extend(self._staged)
-        self._staged.clear()
+        if not 0 <= size <= (self._gathered or 0):
+            raise ValueError(f"{size} of {self._gathered or 0} bytes cannot have been sent")
+        if self._gathered is None:
+            return self._last_written
+        left = size + self._torn
+        event = self._torn_event  # else control frames come first
+        while self._staged or self._control_staged:
+            event = event or not self._control_staged
+            frame_size = self._staged[0].size if event else len(self._control[0])
+            if left < frame_size:
+                break
+            left -= frame_size
+            if event:
+                entry = self._staged.popleft()
+                entry.payload = None
+                self._bytes -= entry.size
+                self._last_written = entry.sequence
+                self._written.append(entry)
+            else:
+                self._control_bytes -= len(self._control.popleft())
+                self._control_staged -= 1
+            event = False
+        self._torn = left
+        self._torn_event = event and left > 0
+        self._unstage()
         return self._last_written
+
+    def wrote(self) -> int:
+        """All of what was gathered is out; see ``sent``."""
+        return self.sent(self._gathered or 0)
 
     def confirm(self, sequence: int) -> int:
         """The client has all written events up to ``sequence``; returns how many are newly confirmed."""
@@ -320,9 +346,14 @@ class Outbox:
     def lose_link(self) -> int:
         """The link is gone: what was given to it and not confirmed is ``uncertain``.
 
-        Control frames are cleared and counted as ``late``, ``close_code`` is 0 again. Returns
-        how many events became uncertain.
+        An event of which ``sent`` has told that it is out in part counts as not written: it waits
+        again. Control frames are cleared and counted as ``late``, ``close_code`` is 0 again.
+        Returns how many events became uncertain.
         """
+        if self._gathered is None:
+            self._torn = 0
+            self._torn_event = False
+            self._unstage()
         uncertain = len(self._staged) + len(self._written)
         self._dropped["uncertain"] += uncertain
         self._bytes -= sum(entry.size for entry in self._staged)
@@ -330,7 +361,9 @@ class Outbox:
         self._written.clear()
         self._late += len(self._control)
         self._control.clear()
-        self._control_staged = self._control_bytes = 0
+        self._control_staged = self._control_bytes = self._torn = 0
+        self._torn_event = False
+        self._gathered = None
         self._close_code = 0
         return uncertain
 
@@ -347,37 +380,19 @@ class Outbox:
             self._drop_first(reason)
         return count
 
-    def _fits(self, size: int) -> bool:
-        return self.queued + 1 <= self._max_events and self._bytes + size <= self._max_bytes
+    def _evict(self) -> None:
+        at = min(range(len(self._lane)), key=lambda at: (self._lane[at].rank, at))
+        self._bytes -= self._lane[at].size
+        del self._lane[at]
+        self._dropped["oldest"] += 1
 
     def _drop_first(self, reason: str) -> None:
         self._bytes -= self._lane.popleft().size
         self._dropped[reason] += 1
 
     def _unstage(self) -> None:
-        self._lane.extendleft(reversed(self._staged))
-        self._staged.clear()
-        self._control_staged = 0
-
-
-def size_of(data: bytes) -> int:
-    """Length of ``data``.
-
-    Raises:
-        TypeError: it is not bytes.
-    """
-    if not isinstance(data, bytes):
-        raise TypeError(f"expected bytes, not {type(data).__name__}")
-    return len(data)
-
-
-def _limit(name: str, value: float) -> float:
-    if math.isnan(value) or value <= 0:
-        raise ValueError(f"{name} must be more than 0, not {value!r}")
-    return float(value)
-
-
-def _size(payload: bytes | Event) -> int:
-    if isinstance(payload, Event):
-        return len(payload.raw)
-    return size_of(payload)
+        """Put back what is staged, but for a torn frame."""
+        self._control_staged = int(self._torn > 0 and not self._torn_event)
+        while len(self._staged) > self._torn_event:
+            self._lane.appendleft(self._staged.pop())
+        self._gathered = None

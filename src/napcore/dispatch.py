@@ -1,4 +1,4 @@
-"""The dispatch core: the compiled one where there is one, else its plain twin.
+"""The dispatch core and its writer: the compiled ones where there are any, else their plain twins.
 
 The choice is made once, at the first import. ``NAPCORE_PURE=1`` in the environment takes the
 plain twin even where the compiled core is installed. A compiled core that is there but cannot
@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 __all__ = (
+    "CAN_WRITE",
     "COMPILED",
     "CONTROL_LIMIT",
     "MAX_DEPTH",
@@ -23,8 +24,10 @@ __all__ = (
     "Response",
     "Router",
     "TextIndex",
+    "Writer",
     "convert_event",
     "fan_out",
+    "flush_ready",
     "format_message",
     "frame",
     "masked_frame",
@@ -34,26 +37,31 @@ __all__ = (
     "peek_request",
     "plain_text",
     "sse_block",
+    "take_texts",
 )
 
 if TYPE_CHECKING:
     from napcore import _dispatch as _core
-    from napcore import _text
+    from napcore import _text, _wire
 elif os.environ.get("NAPCORE_PURE") == "1":
     from napcore import _dispatch_py as _core
     from napcore import _text_py as _text
+    from napcore import _wire_py as _wire
 else:
     try:
         import napcore._dispatch as _core
     except ModuleNotFoundError:
         from napcore import _dispatch_py as _core
         from napcore import _text_py as _text
+        from napcore import _wire_py as _wire
     else:
         import napcore._text as _text
+        import napcore._wire as _wire
 
 COMPILED: Final = _core.__name__ == "napcore._dispatch"
 """Whether the compiled core is in use."""
 
+CAN_WRITE: Final = _wire.CAN_WRITE
 CONTROL_LIMIT: Final = _core.CONTROL_LIMIT
 MAX_DEPTH: Final = _core.MAX_DEPTH
 SIMD: Final = _core.SIMD
@@ -65,8 +73,10 @@ Request = _core.Request
 Response = _core.Response
 Router = _core.Router
 TextIndex = _text.TextIndex
+Writer = _wire.Writer
 convert_event = _core.convert_event
 fan_out = _core.fan_out
+flush_ready = _wire.flush_ready
 format_message = _core.format_message
 frame = _core.frame
 masked_frame = _core.masked_frame
@@ -76,3 +86,4 @@ peek_frame = _core.peek_frame
 peek_request = _core.peek_request
 plain_text = _core.plain_text
 sse_block = _core.sse_block
+take_texts = _wire.take_texts

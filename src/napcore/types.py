@@ -9,6 +9,7 @@ __all__ = (
     "DROP_REASONS",
     "EventClass",
     "FailMode",
+    "Flushed",
     "Form",
     "MessageFormat",
     "Off",
@@ -61,6 +62,19 @@ class Outcome(IntEnum):
     """Not in the lane: larger than ``max_frame`` (reason ``oversize``)."""
     DISCONNECT = 4
     """Not in the lane: it was full, has been cleared, and its link is to be closed with 1013."""
+
+
+class Flushed(IntEnum):
+    """What became of one flush of a link. A flush never raises and never waits."""
+
+    DONE = 0
+    """Nothing is left that may be written now."""
+    MORE = 1
+    """All that was tried is out; there is more."""
+    BLOCKED = 2
+    """The socket has no room for the rest."""
+    LOST = 3
+    """The connection is gone."""
 
 
 class EventClass(IntEnum):

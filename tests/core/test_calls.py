@@ -534,7 +534,7 @@ def test_an_empty_lane() -> None:
     lane = RequestLane(masked=True)
     assert lane.gather(0.0) == []
     assert lane.gather(0.0) == []
-    assert (len(lane), lane.close_code, lane.late, lane.confirm(7)) == (0, 0, 0, 0)
+    assert (len(lane), lane.close_code, lane.late) == (0, 0, 0)
 
 
 def test_towards_a_server_each_frame_has_a_key_of_its_own() -> None:

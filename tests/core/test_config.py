@@ -97,7 +97,7 @@ def test_the_names_are_those_of_the_library() -> None:
     from napcore.net.relay import Relay
 
     inline = set(ClientConfig.__struct_fields__) - {"name", "url", "token", "message_format", "heartbeat", "queue"}
-    not_built = {"keep", "max_in_flight", "catch_up_rate"}
+    not_built = {"keep", "catch_up_rate"}
     assert inline == {field.name for field in fields(Filter)}
     assert set(QueueConfig.__struct_fields__) == {field.name for field in fields(Policy)} - not_built
     for table, method in ((ListenConfig, Relay.listen), (UpstreamConfig, Relay.add_upstream)):
@@ -210,7 +210,6 @@ def test_mistakes(data: dict[str, Any], problem: str) -> None:
     [
         ({"send_rate": "safe"}, "send_rate"),
         (queue(keep={"users": [1]}), "client[0].queue.keep"),
-        (queue(max_in_flight=5), "client[0].queue.max_in_flight"),
         (queue(catch_up_rate="off"), "client[0].queue.catch_up_rate"),
         (queue(delivery="at_least_once"), "client[0].queue.delivery"),
     ],

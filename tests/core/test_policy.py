@@ -117,7 +117,6 @@ NOT_BUILT = {
     "hold": 30,
     "keep": Filter(users={1}),
     "delivery": "at_least_once",
-    "max_in_flight": 64,
     "catch_up_rate": "off",
 }
 

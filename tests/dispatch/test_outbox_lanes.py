@@ -19,6 +19,58 @@ def numbers(payloads: list[bytes]) -> list[int]:
     return [int(payload) for payload in payloads]
 
 
+# Evicting
+
+
+def test_messages_go_first_then_notices_and_requests_last(core: Any, check: Callable[[Any], None]) -> None:
+    outbox = core.Outbox(max_events=6, request_ttl=1000.0)
+    classes = [EventClass.REQUEST, META, MESSAGE, EventClass.NOTICE, MESSAGE, EventClass.REQUEST]
+    for number, event_class in enumerate(classes, 1):
+        outbox.offer(b"%d" % number, event_class, number, 0.0)
+    expected = [1, 2, 3, 4, 5, 6]
+    for number, gone in ((7, 3), (8, 5), (9, 2), (10, 4), (11, 1), (12, 6)):
+        assert outbox.offer(b"%d" % number, EventClass.REQUEST, number, 0.0) is Outcome.DROPPED_OLDEST
+        check(outbox)
+        expected.remove(gone)
+        expected.append(number)
+        assert outbox.queued == 6
+    assert numbers(outbox.take(0.0)) == expected == [7, 8, 9, 10, 11, 12]
+    assert outbox.dropped == {"oldest": 6}
+
+
+def test_what_stays_between_evicted_events_keeps_its_order_and_no_holes_pile_up(
+    core: Any, check: Callable[[Any], None]
+) -> None:
+    outbox = core.Outbox(max_events=64)
+    for number in range(1, 5001):
+        kind = EventClass.NOTICE if number % 500 == 0 else MESSAGE
+        outbox.offer(b"%d" % number, kind, number, 0.0)
+        if number % 100 == 50:
+            check(outbox)
+    notices = list(range(500, 5001, 500))
+    messages = [number for number in range(4900, 5001) if number % 500][-(64 - len(notices)) :]
+    assert sys.getsizeof(outbox) < 8192
+    assert numbers(outbox.gather(0.0, 1 << 20)) == sorted(notices + messages)
+    outbox.wrote()
+    check(outbox)
+
+
+def test_the_latest_of_its_kind_takes_the_place_of_one_that_waits(core: Any) -> None:
+    outbox = core.Outbox()
+    outbox.offer_control(b"answer")
+    for number in range(3):
+        outbox.offer_control(b"heartbeat %d" % number, latest=True)
+    outbox.offer_control(b"pong")
+    assert outbox.gather(0.0) == [b"answer", b"heartbeat 2", b"pong"]
+    outbox.offer_control(b"heartbeat 3", latest=True)
+    outbox.wrote()
+    assert outbox.gather(0.0) == [b"heartbeat 3"]
+    outbox.sent(5)
+    outbox.offer_control(b"heartbeat 4", latest=True)
+    assert outbox.gather(0.0) == [b"beat 3", b"heartbeat 4"]
+    assert outbox.control_queued == 2
+
+
 # Gathering
 
 

@@ -74,6 +74,8 @@ class Peer:
         self.request = request
         self.polite = True
         """Whether it answers pings and closes."""
+        self.pings: list[bytes] = []
+        """What pings carried that came; they are not among the frames."""
         self._frames: list[Frame] = []
         self._client = protocol.side is CLIENT
 
@@ -81,7 +83,11 @@ class Peer:
         """The next frame; None at the end of the connection."""
         with anyio.fail_after(PATIENCE):
             while True:
-                self._frames += [event for event in self.protocol.events_received() if isinstance(event, Frame)]
+                for event in self.protocol.events_received():
+                    if isinstance(event, Frame) and event.opcode is Opcode.PING:
+                        self.pings.append(bytes(event.data))
+                    elif isinstance(event, Frame):
+                        self._frames.append(event)
                 if self._frames:
                     return self._frames.pop(0)
                 try:

@@ -10,7 +10,7 @@ from anyio.abc import ByteStream
 from websockets.frames import Frame, Opcode
 
 import napcore.net.clients
-from napcore import Filter, Relay
+from napcore import Filter, Policy, Relay
 from napcore.testing import RecordingClient, Simulator
 
 BIG = "x" * 20_000
@@ -107,14 +107,14 @@ async def test_dial_in_clients_have_heartbeats_too(dial: Any, message: Any, monk
 
 async def test_no_heartbeat_piles_up_behind_one_that_waits(dial: Any, message: Any, until: Any) -> None:
     async with Relay() as relay:
-        relay.add_client("bot", heartbeat=0.001)
+        relay.add_client("bot", heartbeat=0.001, policy=Policy(max_in_flight="off"))
         relay.publish(message(0))
         listener = await relay.listen("127.0.0.1", 0)
         async with dial(listener, "/c/bot", slow=True) as peer:
             await peer.json()
             for number in range(60):
                 relay.publish(message(number, raw_message=BIG))
-            await until(lambda: relay.statistics().clients[0].confirmed > 0)
+            await until(lambda: relay.statistics().clients[0].unconfirmed > 0)
             (session,) = relay.traffic.clients.sessions()
             await until(lambda: session.outbox.control_queued == 1)
             await anyio.sleep(0.02)

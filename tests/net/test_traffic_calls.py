@@ -381,7 +381,7 @@ async def test_an_answer_overtakes_queued_events(upstream: Any, dial: Any, messa
         await client.json()
         for number in range(1, 101):
             relay.publish(message(number, raw_message="x" * 20_000))
-        await until(lambda: relay.statistics().clients[0].confirmed > 0)
+        await until(lambda: relay.statistics().clients[0].unconfirmed > 0)
         await client.send(b'{"action":"get_status","echo":"fast"}')
         await napcat.send(reply((await napcat.json())["echo"]))
         await until(lambda: relay.statistics().calls.answered == 1)

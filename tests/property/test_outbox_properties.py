@@ -19,8 +19,12 @@ CORES = [importlib.import_module(f"napcore.{name}") for name in NAMES]
 
 COUNTERS = (
     *("close_code", "received", "confirmed", "unconfirmed", "queued", "queued_bytes", "max_queued", "late"),
-    *("control_queued", "dropped"),
+    *("control_queued", "dropped", "in_flight", "in_flight_bytes", "in_flight_sequence"),
 )
+
+
+Entry = tuple[bytes, int, float, int]
+"""An event: payload, sequence, expiry, and the lower its rank the sooner it is evicted."""
 
 
 class Outboxes(RuleBasedStateMachine):
@@ -39,9 +43,10 @@ class Outboxes(RuleBasedStateMachine):
         ]
         self.sequence = 0
         self.now = 100.0
-        self.waiting: list[tuple[bytes, int, float]] = []
-        self.writing = False
-        self.staged: list[int] = []
+        self.waiting: list[Entry] = []
+        self.writing: list[tuple[Entry | None, bytes]] = []
+        self.torn: tuple[Entry | None, bytes] | None = None
+        self.staged: list[Entry] = []
         self.written: list[int] = []
 
     def settle(self) -> None:
@@ -63,11 +68,12 @@ class Outboxes(RuleBasedStateMachine):
             outcome = self.both("offer", payload, event_class, self.sequence, self.now)
             if outcome in (Outcome.QUEUED, Outcome.DROPPED_OLDEST):
                 lifetime = (5.0, 20.0, math.inf, 20.0)[event_class]
-                self.waiting.append((payload, self.sequence, self.now + lifetime))
                 gone = before + 1 - self.outboxes[0].queued
                 assert (gone > 0) == (outcome is Outcome.DROPPED_OLDEST)
                 assert gone == 0 or self.limits["overflow"] == "drop_oldest"
-                del self.waiting[:gone]
+                for _ in range(gone):
+                    self.waiting.remove(min(self.waiting, key=lambda entry: entry[3]))
+                self.waiting.append((payload, self.sequence, self.now + lifetime, (0, 1, 2, 1)[event_class]))
                 assert len(payload) <= self.limits["max_frame"]
             elif outcome is Outcome.DISCONNECT and self.outboxes[0].queued == len(self.staged):
                 self.waiting.clear()
@@ -78,23 +84,37 @@ class Outboxes(RuleBasedStateMachine):
     def offer_control(self, size: int) -> None:
         assert self.both("offer_control", b"c" * size) is Outcome.QUEUED
 
+    @rule(size=st.integers(1, 40))
+    def offer_latest(self, size: int) -> None:
+        before = self.outboxes[0].control_queued
+        frame = bytes(bytearray(b"c" * size))  # an object of its own, as short ones are shared
+        for outbox in self.outboxes:
+            assert outbox.offer_control(frame, latest=True) is Outcome.QUEUED
+        assert self.outboxes[0].control_queued - before in (0, 1)
+
     @rule(seconds=st.sampled_from([0.0, 1.0, 4.0, 5.0, 20.0]))
     def wait(self, seconds: float) -> None:
         self.now += seconds
 
-    @rule(max_bytes=st.sampled_from([0, 10, 30, 100, 1000]))
+    @rule(max_bytes=st.sampled_from([0, 10, 30, 100, 1000]), max_events=st.sampled_from([0, 1, 2.5, math.inf]))
     @precondition(lambda self: not self.writing)
-    def gather(self, max_bytes: int) -> None:
-        control = self.outboxes[0].control_queued
-        frames = self.both("gather", self.now, max_bytes)
+    def gather(self, max_bytes: int, max_events: float) -> None:
+        torn = [] if self.torn is None else [self.torn]
+        control = self.outboxes[0].control_queued - (self.torn is not None and self.torn[0] is None)
+        frames = self.both("gather", self.now, max_bytes, max_events)
         assert len(frames) < 2 or sum(map(len, frames)) <= max_bytes
-        events = frames[control:]
-        assert all(set(frame) <= {ord("c")} for frame in frames[:control])
+        assert frames[: len(torn)] == [rest for _, rest in torn]
+        controls = frames[len(torn) : len(torn) + control]
+        events = frames[len(torn) + control :]
+        assert all(set(frame) <= {ord("c")} for frame in controls)
         fresh = [entry for entry in self.waiting if entry[2] > self.now]
-        assert events == [payload for payload, _, _ in fresh[: len(events)]]
-        assert frames or not (control or fresh)
-        self.writing = bool(frames)
-        self.staged = [sequence for _, sequence, _ in fresh[: len(events)]]
+        assert events == [payload for payload, *_ in fresh[: len(events)]]
+        assert len(events) < max_events + 1
+        assert frames or not control
+        assert frames or not fresh or max_events == 0
+        taken = fresh[: len(events)]
+        self.writing = [*torn, *((None, frame) for frame in controls), *((entry, entry[0]) for entry in taken)]
+        self.staged += taken
         self.settle()
 
     @rule()
@@ -106,12 +126,41 @@ class Outboxes(RuleBasedStateMachine):
 
     @rule()
     def wrote(self) -> None:
-        last = self.both("wrote")
-        if self.staged:
-            assert last == self.staged[-1]
-        self.written += self.staged
-        self.staged = []
-        self.writing = False
+        self.both("wrote")
+        if self.writing:
+            self.finish(sum(len(rest) for _, rest in self.writing))
+
+    @rule(share=st.floats(0, 1))
+    @precondition(lambda self: self.writing)
+    def sent(self, share: float) -> None:
+        size = int(share * sum(len(rest) for _, rest in self.writing))
+        self.both("sent", size)
+        self.finish(size)
+
+    @rule(more=st.integers(1, 3))
+    def sent_more_than_there_was(self, more: int) -> None:
+        for outbox in self.outboxes:
+            for size in (sum(len(rest) for _, rest in self.writing) + more, -more):
+                with pytest.raises(ValueError, match="cannot have been sent"):
+                    outbox.sent(size)
+
+    def finish(self, size: int) -> None:
+        """So many bytes are out, the rest is not."""
+        first = self.torn
+        self.torn = None
+        for place, (entry, rest) in enumerate(self.writing):
+            if size < len(rest):
+                if size or (place == 0 and first is not None):
+                    self.torn = (entry, rest[size:])
+                break
+            size -= len(rest)
+            if entry is not None:
+                self.staged.remove(entry)
+                self.written.append(entry[1])
+        kept = [] if self.torn is None or self.torn[0] is None else [self.torn[0]]
+        self.waiting = [entry for entry in self.staged if entry not in kept] + self.waiting
+        self.staged = kept
+        self.writing = []
 
     @rule(back=st.integers(-1, 6))
     def confirm(self, back: int) -> None:
@@ -122,15 +171,20 @@ class Outboxes(RuleBasedStateMachine):
     @rule(limit=st.integers(0, 4))
     def take(self, limit: int) -> None:
         taken = self.both("take", self.now, limit)
-        fresh = [payload for payload, _, expiry in self.waiting if expiry > self.now]
+        fresh = [payload for payload, _, expiry, _ in self.waiting if expiry > self.now]
         assert taken == (fresh[:limit] if limit else fresh)
         self.settle()
 
     @rule()
     def lose_link(self) -> None:
+        if not self.writing:
+            # What is out in part is not written.
+            self.waiting = self.staged + self.waiting
+            self.staged = []
         assert self.both("lose_link") == len(self.staged) + len(self.written)
         self.staged = []
-        self.writing = False
+        self.writing = []
+        self.torn = None
         self.written.clear()
 
     @rule(reason=st.sampled_from(DROP_REASONS))
@@ -149,6 +203,7 @@ class Outboxes(RuleBasedStateMachine):
         assert found["received"] == settled
         assert found["queued"] == len(self.staged) + len(self.waiting)
         assert found["unconfirmed"] == len(self.written)
+        assert found["in_flight"] == len(self.written) + len(self.staged)
         assert all(len(outbox) == found["queued"] + found["control_queued"] for outbox in self.outboxes)
         assert found["max_queued"] >= found["queued"]
 

@@ -286,10 +286,6 @@ class RequestLane:
         self._staged = False
         return 0
 
-    def confirm(self, sequence: int) -> int:
-        """Calls are confirmed by their answers; nothing to do here."""
-        return 0
-
     def lose_link(self) -> int:
         """The link is gone: what waited will never be written. ``Calls.lose`` fails the calls."""
         self.late += len(self._control)

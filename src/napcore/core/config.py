@@ -65,6 +65,7 @@ class QueueConfig(Table, frozen=True, kw_only=True):
     request_ttl: float | None = None
     hold: float | None = None
     delivery: Literal["at_most_once", "at_least_once"] | None = None
+    max_in_flight: float | None = None
     write_timeout: float | None = None
 
     def arguments(self) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class Policy:
 
     Not built in this release, and refused where a client is added: ``hold`` other than 0 or its
     default (events for a client without a link are dropped with the reason ``hold``), ``keep``,
-    ``delivery="at_least_once"``, ``max_in_flight`` and ``catch_up_rate``.
+    ``delivery="at_least_once"`` and ``catch_up_rate``.
 
     Raises:
         ConfigError: a value is out of range; all such values are listed.
@@ -52,7 +52,8 @@ class Policy:
     delivery: Literal["at_most_once", "at_least_once"] = "at_most_once"
     """What happens to events that were written when a link was cut."""
     max_in_flight: float | Off | None = None
-    """Events written beyond the last acknowledgement."""
+    """Events written beyond the last acknowledgement; None: the larger of 64 and the last second's
+    count, and 256 KiB."""
     catch_up_rate: float | Off | None = None
     """Late events per second after a gap."""
     write_timeout: float | Off | None = None
@@ -85,7 +86,6 @@ class Policy:
             "hold": self.hold not in (0, 600.0),
             "keep": self.keep is not None,
             "delivery": self.delivery != "at_most_once",
-            "max_in_flight": self.max_in_flight is not None,
             "catch_up_rate": self.catch_up_rate is not None,
         }
         return [
@@ -112,6 +112,11 @@ class Policy:
             notice_ttl=float(self.notice_ttl),
             request_ttl=float(self.request_ttl),
         )
+
+    @property
+    def window(self) -> float | None:
+        """``max_in_flight`` as a number, None for the automatic rule."""
+        return None if self.max_in_flight is None else float(self.max_in_flight)
 
     def stall_limit(self, loopback: bool) -> float:
         """Seconds without progress after which a link is given up; ``math.inf`` is never."""

@@ -13,7 +13,7 @@ from napcore.core.hub import HubClient
 from napcore.core.onebot import OWN_META, heartbeat, lifecycle
 from napcore.core.policy import Policy
 from napcore.core.stats import ClientStatistics
-from napcore.dispatch import Outbox
+from napcore.dispatch import Outbox, Writer
 from napcore.net.link import Link
 from napcore.types import MessageFormat
 
@@ -80,6 +80,8 @@ class Session:
         self.client = client
         self.self_id = self_id
         self.link: ClientLink | None = None
+        self.writer: Writer | None = None
+        """Its link's, for ``flush_ready``."""
         self.connects = 0
         self.dialling = False
         self.retired = False
@@ -127,13 +129,14 @@ class Session:
     def attach(self, link: ClientLink) -> None:
         """The link is this session's from now on; its first frame is the lifecycle."""
         self.link = link
+        self.writer = link.link.writer
         self.connects += 1
         self.greet()
 
     def detach(self, link: ClientLink) -> None:
         """The link is gone. Nothing is held for the next one: what waits is counted ``hold``."""
         if self.link is link:
-            self.link = None
+            self.link = self.writer = None
             self.outbox.clear("hold")
 
     def retire(self, reason: str) -> None:
@@ -228,7 +231,6 @@ class ClientLink:
         while True:
             await anyio.sleep(self.client.heartbeat)
             self_id = session.self_id
-            # While one still waits to be written, another would say nothing new.
-            if self_id is not None and self_id in self._relay.traffic.accounts and not self.lane.control_queued:
+            if self_id is not None and self_id in self._relay.traffic.accounts:
                 online = self._relay.traffic.accounts.online(self_id)
-                self.link.send(heartbeat(self_id, int(time.time()), self.client.heartbeat, online))
+                self.link.send(heartbeat(self_id, int(time.time()), self.client.heartbeat, online), latest=True)

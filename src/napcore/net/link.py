@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
-import socket
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, Final, Protocol
 
 import anyio
-from anyio.abc import ByteStream, SocketAttribute, TaskGroup
-from websockets.frames import Frame
+import anyio.lowlevel
+from anyio.abc import ByteStream, TaskGroup
+from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, State
 from websockets.protocol import Protocol as WebSocketProtocol
 
-from napcore.dispatch import frame, masked_frame
-from napcore.net.websocket import MessageReader, is_loopback
-from napcore.types import Outcome
+from napcore.core.onebot import MAX_FRAME
+from napcore.dispatch import Outbox, Writer, frame, masked_frame, take_texts
+from napcore.net.sockets import bound_buffers, own_descriptor
+from napcore.net.websocket import MessageReader, is_loopback, wire_size
+from napcore.types import Flushed, Outcome
 
 __all__ = ("Lane", "Link")
 
@@ -31,8 +33,17 @@ SLICE: Final = 256 << 10
 SEND_BUFFER: Final = 256 << 10
 """SO_SNDBUF: what is in the kernel can no longer be dropped, aged or overtaken."""
 
+SMALL_SEND_BUFFER: Final = 64 << 10
+"""SO_SNDBUF towards a peer that answers no pings: nothing else bounds what is in flight."""
+
+PATIENCE: Final = 60.0
+"""Seconds in which a peer that is alive must have answered its first ping, or will be sent none."""
+
 CLOSE_TIMEOUT: Final = 2.0
 """Seconds a close handshake may take before the connection is cut."""
+
+
+_log = logging.getLogger("napcore.link")
 
 
 class Lane(Protocol):
@@ -60,10 +71,6 @@ class Lane(Protocol):
         """They are out; returns the sequence of the last event among them."""
         ...
 
-    def confirm(self, sequence: int, /) -> int:
-        """The peer has them."""
-        ...
-
     def lose_link(self) -> int:
         """The link is gone."""
         ...
@@ -72,13 +79,18 @@ class Lane(Protocol):
 class Link:
     """An open WebSocket, in either role.
 
-    One task reads (:meth:`run`); one drainer, started when something waits and gone when nothing
-    does, owns the writing side, control frames included, so that no frame is torn or overtaken
-    inside. A send that is cancelled or takes too long ends the connection: a socket is never
-    used again behind half a frame.
+    One task reads (:meth:`run`). Frames towards a client go straight from its outbox into the
+    socket, written by whoever calls :meth:`flush` (or ``flush_ready``, for many links at once)
+    through the link's :attr:`writer`. When the socket has no room a drainer takes over, which is
+    gone as soon as nothing waits; over TLS, towards upstreams, and where a platform has no
+    descriptors to write to, it always does, through the stream. Whoever writes owns the writing
+    side, control frames included, so that no frame is torn or overtaken inside. A stream's send
+    that is cancelled or takes too long ends the connection: nothing follows half a frame.
 
     ``on_messages`` is called with the text messages of each read; it must not wait.
-    ``stall_limit`` is how many seconds the peer may take nothing while something waits.
+    ``stall_limit`` is how many seconds the peer may take nothing while something waits;
+    ``max_in_flight`` is ``Writer``'s. ``between_frames`` says that what came with the handshake
+    was frames as a whole, or nothing.
     """
 
     def __init__(
@@ -91,6 +103,8 @@ class Link:
         *,
         early: Sequence[Frame] = (),
         stall_limit: float = math.inf,
+        max_in_flight: float | None = None,
+        between_frames: bool = False,
     ) -> None:
         self.name = name
         self.lane = lane
@@ -110,7 +124,17 @@ class Link:
         self._drained: anyio.Event | None = None
         self._cutting = False
         self._eof = False
-        _bound_send_buffer(stream)
+        self._heard_at = 0.0
+        self._pending = 0.0 if between_frames else math.inf
+        """Bytes received of a frame that is not whole yet; infinite when that cannot be told."""
+        self._progress = 0
+        self._progress_at = math.inf
+        self.writer: Writer | None = None
+        """What writes to a client; None towards an upstream."""
+        if isinstance(lane, Outbox):
+            self.writer = Writer(lane, own_descriptor(stream), masked=self._masked, max_in_flight=max_in_flight)
+            self.writer.held = True
+        bound_buffers(stream, SEND_BUFFER)
 
     @property
     def open(self) -> bool:
@@ -135,7 +159,9 @@ class Link:
                 return
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
+                self._hold(False)
                 try:
+                    self._pending += wire_size(self._early, not self._masked)
                     self._take(self._early)
                     self.flush()
                     await self._read()
@@ -146,10 +172,14 @@ class Link:
                 finally:
                     # Other tasks flush until this one runs again, and a trio nursery that is closing takes no more.
                     self._tasks = None
+                    self._hold(True)
                 tasks.cancel_scope.cancel()
         finally:
             self._eof = True
             self.cause = self.cause or self._closed_why()
+            if self.writer is not None:
+                # First: as long as it has the socket too, closing the stream would tell the peer nothing.
+                self.writer.close()
             with anyio.CancelScope(shield=True):
                 await anyio.aclose_forcefully(self._stream)
             self.lane.lose_link()
@@ -159,14 +189,54 @@ class Link:
         """See to it that what waits in the lane is written. Does not wait."""
         if self.lane.close_code and self.open:
             self.start_close(self.lane.close_code, "too slow: the queue overflowed")
-        if self._tasks is not None and self._drained is None:
-            self._drained = anyio.Event()
-            self._tasks.start_soon(self._drain)
+        if self._tasks is None or self._drained is not None:
+            return
+        writer = self.writer
+        if writer is not None and writer.descriptor >= 0:
+            flushed = writer.flush(time.monotonic())
+            if flushed is Flushed.DONE:
+                return
+            if flushed is Flushed.LOST:
+                self.abort("connection lost while writing")
+                return
+        self._drained = anyio.Event()
+        self._hold(True)
+        self._tasks.start_soon(self._drain)
 
-    def send(self, data: bytes) -> None:
-        """Queue one text message ahead of all events: an answer, a lifecycle, a heartbeat."""
+    def check(self, now: float) -> None:
+        """To be called about once a second: sees to pings, and to a peer that does not answer them.
+
+        ``now`` is ``time.monotonic()``.
+        """
+        writer = self.writer
+        if writer is None or self._tasks is None or not self.open:
+            return
+        lane = writer.lane
+        if lane.in_flight and not writer.outstanding:
+            self.flush()
+        overdue = writer.outstanding and now - writer.pinged_at > PATIENCE
+        if overdue and not writer.ponged and not writer.trusting and self._heard_at > writer.pinged_at:
+            _log.warning("link %s answers no pings: what is written to it counts as received", self.name)
+            writer.trusting = True
+            lane.confirm(lane.in_flight_sequence)
+            bound_buffers(self._stream, SMALL_SEND_BUFFER)
+            self.flush()
+        if not lane.queued or self._drained is not None or writer.progress != self._progress:
+            self._progress, self._progress_at = writer.progress, now
+        elif now - self._progress_at > self.stall_limit:
+            self.abort(self._stalled())
+
+    def send(self, data: bytes, *, latest: bool = False) -> None:
+        """Queue one text message ahead of all events: an answer, a lifecycle, a heartbeat.
+
+        ``latest``, towards clients only, is ``Outbox.offer_control``'s.
+        """
         if self.open:
-            self.lane.offer_control(masked_frame(data, os.urandom(4)) if self._masked else frame(data))
+            made = masked_frame(data, os.urandom(4)) if self._masked else frame(data)
+            if latest and self.writer is not None:
+                self.writer.lane.offer_control(made, latest=True)
+            else:
+                self.lane.offer_control(made)
             self.flush()
 
     def start_close(self, code: int, reason: str) -> None:
@@ -201,17 +271,41 @@ class Link:
                 return
             except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
                 return
+            self._heard_at = time.monotonic()
+            messages: list[bytes] = []
+            if not self._pending and protocol.state is State.OPEN and not self._reader.within_message:
+                # Nearly all that comes are these two; the protocol would take ten times as long.
+                if self.writer is not None and self.writer.take_pong(data):
+                    if self.writer.lane.queued:
+                        self.flush()
+                    continue
+                messages, taken = take_texts(data, not self._masked, MAX_FRAME)
+                if taken == len(data):
+                    self._on_messages(messages)
+                    continue
+                data = data[taken:]
+            self._pending += len(data)
             protocol.receive_data(data)
-            self._take(protocol.events_received())
+            self._take(protocol.events_received(), messages)
 
-    def _take(self, events: Sequence[Any]) -> None:
-        messages = self._reader.messages([event for event in events if isinstance(event, Frame)])
+    def _take(self, events: Sequence[Any], before: Sequence[bytes] = ()) -> None:
+        frames = [event for event in events if isinstance(event, Frame)]
+        messages = [*before, *self._reader.messages(frames)]
+        self._pending -= wire_size(frames, not self._masked)
+        writer = self.writer
+        if writer is not None:
+            for frame in frames:
+                # What the window held back may go now.
+                if frame.opcode is Opcode.PONG and writer.pong(bytes(frame.data)) and writer.lane.queued:
+                    self.flush()
         self._obey()
         if messages:
             self._on_messages(messages)
 
     def _obey(self) -> None:
         # The protocol asks for pongs, its side of the close handshake, and the end of the stream (b"").
+        if self.writer is not None:
+            self.writer.closing = self._protocol.state is not State.OPEN
         for data in self._protocol.data_to_send():
             if data:
                 self.lane.offer_control(data)
@@ -226,31 +320,61 @@ class Link:
         await anyio.sleep(CLOSE_TIMEOUT)
         self.abort("the close handshake was not completed")
 
+    def _hold(self, held: bool) -> None:
+        if self.writer is not None:
+            self.writer.held = held
+
     async def _drain(self) -> None:
-        lane, drained = self.lane, self._drained
+        drained, writer = self._drained, self.writer
         try:
-            while True:
-                if self._protocol.state is State.OPEN:
-                    frames = lane.gather(time.monotonic(), CHUNK)
-                elif lane.control_queued:
-                    # Nothing but the close handshake may follow a close frame: one at a time.
-                    frames = lane.gather(time.monotonic(), 0)
-                else:
-                    break
-                if not frames:
-                    break
-                if not await self._write(frames[0] if len(frames) == 1 else b"".join(frames)):
-                    self.abort(f"it took nothing for {self.stall_limit:g} s while events were waiting")
-                    return
-                lane.confirm(lane.wrote())
+            if writer is not None and writer.descriptor >= 0:
+                over = await self._drain_into_socket(writer)
+            else:
+                over = await self._drain_into_stream()
+            if not over:
+                self.abort(self._stalled())
+                return
             # Only now may another follow: behind what may be half a frame nothing goes out.
             self._drained = None
+            self._hold(False)
         except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
             # EndOfStream: a TLS stream whose peer has gone.
             self.abort("connection lost while writing")
         finally:
             if drained is not None:
                 drained.set()
+
+    async def _drain_into_socket(self, writer: Writer) -> bool:
+        """Write until nothing waits that may go now; False when the peer has stalled."""
+        while (flushed := writer.flush(time.monotonic())) is not Flushed.DONE:
+            if flushed is Flushed.LOST:
+                raise BrokenPipeError(writer.error, os.strerror(writer.error))
+            if flushed is Flushed.MORE:
+                await anyio.lowlevel.checkpoint()
+                continue
+            with anyio.move_on_after(self.stall_limit) as scope:
+                await anyio.wait_writable(writer.descriptor)
+            if scope.cancelled_caught:
+                return False
+        return True
+
+    async def _drain_into_stream(self) -> bool:
+        """The same through the stream."""
+        lane = self.lane
+        source = self.writer if self.writer is not None else lane
+        while True:
+            if self._protocol.state is State.OPEN:
+                frames = source.gather(time.monotonic(), CHUNK)
+            elif lane.control_queued:
+                # Nothing but the close handshake may follow a close frame: one at a time.
+                frames = source.gather(time.monotonic(), 0)
+            else:
+                return True
+            if not frames:
+                return True
+            if not await self._write(frames[0] if len(frames) == 1 else b"".join(frames)):
+                return False
+            source.wrote()
 
     async def _write(self, data: bytes) -> bool:
         view = memoryview(data)
@@ -261,6 +385,9 @@ class Link:
                 return False
         return True
 
+    def _stalled(self) -> str:
+        return f"it took nothing for {self.stall_limit:g} s while events were waiting"
+
     def _closed_why(self) -> str:
         received, sent = self._protocol.close_rcvd, self._protocol.close_sent
         if received is not None and not (sent is not None and self._protocol.close_rcvd_then_sent is False):
@@ -268,10 +395,3 @@ class Link:
         if sent is not None:
             return f"closed with {int(sent.code)}: {sent.reason}"
         return "connection lost"
-
-
-def _bound_send_buffer(stream: ByteStream) -> None:
-    raw = stream.extra(SocketAttribute.raw_socket, None)
-    if raw is not None:
-        with suppress(OSError):
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)

@@ -33,6 +33,9 @@ class Subscription:
     many were lost there. Iteration ends when the subscription or the relay is closed.
     """
 
+    writer: None = None
+    """Nothing is written for it: ``flush_ready`` hands it back."""
+
     def __init__(self, client: HubClient) -> None:
         self._client = client
         self._news = anyio.Event()

@@ -313,7 +313,7 @@ class Relay(anyio.AsyncContextManagerMixin):
     def start_dialling(self, session: Session) -> None:
         """Keep a link to a client we dial."""
         session.scope = anyio.CancelScope()
-        self._start(f"client {session.label}", _scoped, session, dial_session)
+        self.start(f"client {session.label}", _scoped, session, dial_session)
 
     def forget_upstream(self, upstream: Upstream) -> None:
         """Take an upstream that we dialled out of the table."""
@@ -344,9 +344,10 @@ class Relay(anyio.AsyncContextManagerMixin):
 
     def _start_upstream(self, upstream: Upstream) -> None:
         upstream.scope = anyio.CancelScope()
-        self._start(f"upstream {upstream.name}", _scoped, upstream, dial_upstream)
+        self.start(f"upstream {upstream.name}", _scoped, upstream, dial_upstream)
 
-    def _start(self, what: str, work: Callable[..., Awaitable[None]], *args: Any) -> None:
+    def start(self, what: str, work: Callable[..., Awaitable[None]], *args: Any) -> None:
+        """Start a task of its own for ``what``, unless it is shutting down."""
         if self._tasks is not None and not self.closing:
             self._tasks.start_soon(self._guard, what, work, *args)
 

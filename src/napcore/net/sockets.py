@@ -1,16 +1,24 @@
-"""Listening sockets, bound by hand: anyio 4.10 leaves the socket of a failed bind open."""
+"""Sockets: listening ones, bound by hand (anyio 4.10 leaves the socket of a failed bind open), and connected ones."""
 
 from __future__ import annotations
 
+import os
 import socket
+from contextlib import suppress
+from typing import Final
 
 import anyio
-from anyio.abc import SocketListener
+from anyio.abc import ByteStream, SocketAttribute, SocketListener, SocketStream
 
-__all__ = ("bind",)
+from napcore.dispatch import CAN_WRITE
+
+__all__ = ("bind", "bound_buffers", "own_descriptor")
 
 BACKLOG = 1024
 """Connections the system may keep waiting to be accepted."""
+
+UNSENT: Final = 128 << 10
+"""TCP_NOTSENT_LOWAT, where it exists: of that, what may wait for the network."""
 
 
 async def bind(host: str, port: int, *, receive_buffer: int | None = None) -> list[SocketListener]:
@@ -41,3 +49,31 @@ async def bind(host: str, port: int, *, receive_buffer: int | None = None) -> li
         for bound in sockets:
             bound.close()
         raise
+
+
+def own_descriptor(stream: ByteStream) -> int:
+    """A descriptor of our own for a plain socket, -1 where nothing can be written past the stream.
+
+    It is a duplicate: the event loops close theirs on their own when a connection breaks, and the
+    number may be another connection's a moment later.
+    """
+    if not CAN_WRITE or not isinstance(stream, SocketStream):
+        return -1
+    try:
+        return os.dup(stream.extra(SocketAttribute.raw_socket).fileno())
+    except OSError:
+        return -1
+
+
+def bound_buffers(stream: ByteStream, send_buffer: int) -> None:
+    """Let the kernel hold at most ``send_buffer`` bytes or so, and send them without delay."""
+    raw = stream.extra(SocketAttribute.raw_socket, None)
+    if raw is None:
+        return
+    options = [(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer), (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        options.append((socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT))
+    for option in options:
+        # Not every platform has them for every socket.
+        with suppress(OSError):
+            raw.setsockopt(*option)

@@ -1,7 +1,8 @@
 """The paths of an event, a request and an answer through a relay.
 
 An event: ``UpstreamLink.take`` -> :meth:`Traffic.take_batch` (peek, account) -> ``Hub.route`` (match,
-encode, offer: ``napcore._dispatch_py`` is the readable form) -> ``Session.flush`` -> ``Link``. A
+encode, offer: ``napcore._dispatch_py`` is the readable form) -> ``flush_ready`` (``napcore._wire_py``),
+which writes to all links at once; ``Session.flush`` -> ``Link`` where that is not the end of it. A
 request: ``ClientLink.take_requests`` -> :meth:`Traffic.take_request` -> ``Calls.forward`` -> the
 upstream's ``RequestLane``. Its answer: :meth:`Traffic.take_batch` -> ``Calls.answer`` -> the asking
 link. Nothing on these paths waits.
@@ -13,15 +14,17 @@ import logging
 import secrets
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 
 from napcore.core.calls import Answer, Asker, Call, Calls
 from napcore.core.hub import Hub
 from napcore.core.onebot import OWN_META
 from napcore.core.stats import LossReport
-from napcore.dispatch import Event, Report, Request, Response, peek_frame, peek_request
+from napcore.dispatch import Event, Report, Request, Response, flush_ready, peek_frame, peek_request
 from napcore.errors import BadEvent
 from napcore.net.accounts import Accounts
 from napcore.net.clients import Clients
@@ -34,7 +37,10 @@ if TYPE_CHECKING:
 __all__ = ("Traffic",)
 
 TICK = 1.0
-"""Seconds between looks at overdue calls and lost events."""
+"""Seconds between looks at overdue calls, silent links and lost events."""
+
+SLICE = 128
+"""Links that are written to before other tasks have their turn: half a millisecond."""
 
 LOSS_TEXTS = {
     "oldest": "its queue was full and the oldest had to go; it reads too slowly",
@@ -67,6 +73,8 @@ class Traffic:
         """Frames that were not valid, dropped on arrival; binary ones are added when their link ends."""
         self.consumed = 0
         """Upstream lifecycle and heartbeat events; every link gets our own."""
+        self._relay = relay
+        self._unflushed: dict[Any, None] = {}  # owners that a task of its own flushes, in order
         self._losses = LossReport()
         self._told_invalid = -60.0
 
@@ -140,9 +148,24 @@ class Traffic:
     def route(self, events: list[Event], account: int) -> Report:
         """Queue events for everyone who wants them and start sending; ``account`` stands in for a missing one."""
         report = self.hub.route(events, account=account)
-        for owner in report.ready:
-            owner.flush()
+        ready = report.ready
+        if self._unflushed:
+            self._unflushed.update(dict.fromkeys(ready))
+        elif len(ready) <= SLICE:
+            _flush(ready)
+        else:
+            self._unflushed = dict.fromkeys(islice(ready, SLICE, None))
+            _flush(ready[:SLICE])
+            self._relay.start("the rest of a flush", self._flush_rest)
         return report
+
+    async def _flush_rest(self) -> None:
+        while self._unflushed:
+            await anyio.lowlevel.checkpoint()
+            owners = list(islice(self._unflushed, SLICE))
+            for owner in owners:
+                del self._unflushed[owner]
+            _flush(owners)
 
     def forward(self, request: Request, asker: Asker, self_id: int | None) -> Call | None:
         """Send a request upstream for the account ``self_id``, or answer it with a failure at once.
@@ -207,12 +230,19 @@ class Traffic:
             await anyio.sleep(TICK)
             now = time.monotonic()
             self._hand_out(self.calls.expire(now))
+            for link in tuple(self.clients.links):
+                link.link.check(now)
             for session in self.clients.sessions():
                 for reason, count in self._losses.due(now, session, session.outbox.dropped):
                     _warn_of_loss(session.label, reason, count)
             for subscription in self.subscriptions:
                 for reason, count in self._losses.due(now, subscription, subscription.statistics().dropped):
                     _warn_of_loss(subscription.name, reason, count)
+
+
+def _flush(owners: list[Any]) -> None:
+    for owner in flush_ready(owners, time.monotonic()):
+        owner.flush()
 
 
 def _says_online(event: Event) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -24,7 +24,17 @@ from websockets.uri import parse_uri
 from napcore.core.onebot import MAX_FRAME
 from napcore.errors import ConfigError
 
-__all__ = ("Dialled", "DialFailed", "MessageReader", "SILENT", "check_url", "dial", "is_loopback", "public_url")
+__all__ = (
+    "Dialled",
+    "DialFailed",
+    "MessageReader",
+    "SILENT",
+    "check_url",
+    "dial",
+    "head_ends",
+    "is_loopback",
+    "public_url",
+)
 
 MAX_FRAGMENTS: Final = 4096
 """Fragments a message may have; more is taken for a flood and closed with 1009."""
@@ -49,6 +59,8 @@ class Dialled(NamedTuple):
     protocol: ClientProtocol
     early: list[Frame]
     """Frames that came in the same bytes as the handshake's answer."""
+    between_frames: bool
+    """Whether nothing else came in them."""
 
 
 class MessageReader:
@@ -66,6 +78,11 @@ class MessageReader:
         self._text = True
         self.binary = 0
         """Binary messages seen; OneBot 11 has none, so they are not handed out."""
+
+    @property
+    def within_message(self) -> bool:
+        """Whether a message has begun that is in several frames, and has not ended."""
+        return bool(self._parts)
 
     def messages(self, frames: list[Frame]) -> list[bytes]:
         """The text messages that ``frames`` complete."""
@@ -137,12 +154,14 @@ async def _shake_hands(stream: ByteStream, protocol: ClientProtocol, headers: Ma
         request.headers[name] = value
     protocol.send_request(request)
     await stream.send(b"".join(protocol.data_to_send()))
+    received = b""
     while True:
         try:
             data = await stream.receive()
         except anyio.EndOfStream:
             protocol.receive_eof()
         else:
+            received += data
             protocol.receive_data(data)
         refusal = protocol.handshake_exc
         if isinstance(refusal, InvalidStatus):
@@ -158,7 +177,20 @@ async def _shake_hands(stream: ByteStream, protocol: ClientProtocol, headers: Ma
             raise DialFailed(f"not a WebSocket: {refusal!r}")
         events = protocol.events_received()
         if events:
-            return Dialled(stream, protocol, [event for event in events if isinstance(event, Frame)])
+            whole = head_ends(received)
+            return Dialled(stream, protocol, [event for event in events if isinstance(event, Frame)], whole)
+
+
+def wire_size(frames: Iterable[Frame], masked: bool) -> int:
+    """Bytes that received frames took; one with a longer head than it needs took more."""
+    sizes = [len(frame.data) for frame in frames]
+    heads = sum(2 if size < 126 else 4 if size < 65536 else 10 for size in sizes)
+    return sum(sizes) + heads + 4 * len(sizes) * masked
+
+
+def head_ends(data: bytes) -> bool:
+    """Whether these bytes are an HTTP head and nothing behind it."""
+    return data.find(b"\r\n\r\n") == len(data) - 4
 
 
 def _os_error(error: OSError) -> str:

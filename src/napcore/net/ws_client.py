@@ -37,6 +37,7 @@ async def dial_upstream(upstream: Upstream) -> None:
             uplink.lane,
             uplink.take,
             early=dialled.early,
+            between_frames=dialled.between_frames,
         )
         link.stall_limit = 600.0 if link.loopback else 10.0
         _log.info("upstream %s: connected", upstream.name)
@@ -79,6 +80,8 @@ async def dial_session(session: Session) -> None:
             client_link.lane,
             client_link.take_requests,
             early=dialled.early,
+            between_frames=dialled.between_frames,
+            max_in_flight=client.policy.window,
         )
         link.stall_limit = client.policy.stall_limit(link.loopback)
         _log.info("client %s: connected to %s", session.label, public_url(client.url or ""))

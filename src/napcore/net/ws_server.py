@@ -30,7 +30,7 @@ from napcore.net.client import ClientLink
 from napcore.net.link import Link
 from napcore.net.sockets import bind
 from napcore.net.upstream import UpstreamLink
-from napcore.net.websocket import SILENT
+from napcore.net.websocket import SILENT, head_ends
 
 if TYPE_CHECKING:
     from napcore.net.relay import Relay
@@ -140,9 +140,9 @@ class Listener:
             _log.info("connection from %s: bad handshake (%d)", _peer(raw), response.status_code)
             return
         if decision.role == "upstream":
-            await self._serve_upstream(stream, protocol, early, decision)
+            await self._serve_upstream(stream, protocol, early, decision, between_frames=head_ends(data))
         else:
-            await self._serve_client(stream, protocol, early, decision)
+            await self._serve_client(stream, protocol, early, decision, between_frames=head_ends(data))
 
     def _decide(self, request: h11.Request) -> Admitted | Refused:
         headers: dict[str, list[str]] = {}
@@ -159,19 +159,33 @@ class Listener:
         return decision
 
     async def _serve_upstream(
-        self, stream: ByteStream, protocol: ServerProtocol, early: list[Frame], who: Admitted
+        self,
+        stream: ByteStream,
+        protocol: ServerProtocol,
+        early: list[Frame],
+        who: Admitted,
+        *,
+        between_frames: bool,
     ) -> None:
         relay = self._relay
         upstream = relay.reverse_upstream(who.self_id or 0)
         uplink = UpstreamLink(relay, upstream, masked=False, calls=who.calls)
-        link = Link(upstream.name, stream, protocol, uplink.lane, uplink.take, early=early)
+        link = Link(
+            upstream.name, stream, protocol, uplink.lane, uplink.take, early=early, between_frames=between_frames
+        )
         link.stall_limit = 600.0 if link.loopback else 10.0
         _log.info("upstream %s: connected", upstream.name)
         await uplink.run(link)
         _log.warning("upstream %s: %s", upstream.name, link.cause)
 
     async def _serve_client(
-        self, stream: ByteStream, protocol: ServerProtocol, early: list[Frame], who: Admitted
+        self,
+        stream: ByteStream,
+        protocol: ServerProtocol,
+        early: list[Frame],
+        who: Admitted,
+        *,
+        between_frames: bool,
     ) -> None:
         relay = self._relay
         client = relay.traffic.clients.dial_in(who.name)
@@ -182,7 +196,9 @@ class Listener:
         try:
             session = relay.traffic.clients.session(client, who.self_id) if who.events else None
             if session is None:
-                client_link = self._link_client(ClientLink(relay, client, None, who.self_id), stream, protocol, early)
+                client_link = self._link_client(
+                    ClientLink(relay, client, None, who.self_id), stream, protocol, early, between_frames
+                )
                 await self._run_client(client_link)
                 return
             async with session.takeover:
@@ -190,19 +206,34 @@ class Listener:
                     _log.info("client %s: a new connection takes over", session.label)
                     await session.link.link.close(4001, "another connection of this client took over")
                 client_link = self._link_client(
-                    ClientLink(relay, client, session, who.self_id), stream, protocol, early
+                    ClientLink(relay, client, session, who.self_id), stream, protocol, early, between_frames
                 )
             await self._run_client(client_link)
         finally:
             relay.traffic.clients.leave(client)
 
     def _link_client(
-        self, client_link: ClientLink, stream: ByteStream, protocol: ServerProtocol, early: list[Frame]
+        self,
+        client_link: ClientLink,
+        stream: ByteStream,
+        protocol: ServerProtocol,
+        early: list[Frame],
+        between_frames: bool,
     ) -> ClientLink:
         session = client_link.session
         name = session.label if session is not None else f"{client_link.client.name} (api)"
-        link = Link(name, stream, protocol, client_link.lane, client_link.take_requests, early=early)
-        link.stall_limit = client_link.client.policy.stall_limit(link.loopback)
+        policy = client_link.client.policy
+        link = Link(
+            name,
+            stream,
+            protocol,
+            client_link.lane,
+            client_link.take_requests,
+            early=early,
+            between_frames=between_frames,
+            max_in_flight=policy.window,
+        )
+        link.stall_limit = policy.stall_limit(link.loopback)
         client_link.connect(link)
         return client_link
 

@@ -1,0 +1,492 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, auto_pickle=False
+"""The compiled writer: gathered sends from an outbox into its socket.
+
+What everything here does is specified by its plain twin, ``_wire_py``.
+"""
+
+import os
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.list cimport PyList_GET_SIZE
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.math cimport INFINITY, ceil, isinf
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+
+from napcore._dispatch cimport Outbox
+
+from napcore.types import Flushed
+
+cdef extern from "_send.h" nogil:
+    enum:
+        NC_CAN_SEND
+
+    ctypedef struct nc_part:
+        void *iov_base
+        size_t iov_len
+
+    ptrdiff_t nc_send(int descriptor, nc_part *parts, int count)
+
+cdef extern from "_frame.h" nogil:
+    size_t nc_frame_head(uint8_t *out, unsigned opcode, uint64_t size, unsigned mask_bit)
+    void nc_mask(uint8_t *out, const uint8_t *data, size_t size, const uint8_t *key)
+
+CAN_WRITE = bool(NC_CAN_SEND)
+WINDOW_EVENTS = 64
+WINDOW_BYTES = 262144
+
+cdef enum:
+    DONE, MORE, BLOCKED, LOST  # as in Flushed
+
+cdef enum:
+    PING = 9
+    PONG_BYTE = 0x8A  # of a final frame
+    PING_SIZE = 14  # head, masking key, sequence
+    CHUNK = 65536
+    FEWEST_EVENTS = 64
+    MOST_BYTES = 262144
+    PARTS_PER_SEND = 1024  # what POSIX systems take at most
+    PARTS = 4096  # in one slice
+    LINKS = 128  # in one slice: the loop is held for half a millisecond
+
+cdef double PING_INTERVAL = 1.0
+cdef tuple FLUSHED = tuple(Flushed)
+
+assert [int(one) for one in FLUSHED] == [DONE, MORE, BLOCKED, LOST]
+
+
+cdef struct Job:
+    # One writer's part in a slice.
+    PyObject *writer  # owned while the slice is under way
+    Py_ssize_t owner  # its place in the caller's list
+    int first, count  # of the parts
+    int descriptor
+    ptrdiff_t size
+    ptrdiff_t result
+
+cdef struct Slice:
+    nc_part parts[PARTS]
+    Job jobs[LINKS]
+
+# Kept for the next slice; NULL while it is in use.
+cdef Slice *spare = NULL
+
+
+cdef Slice *take_slice() except NULL:
+    global spare
+    cdef Slice *taken = spare
+    spare = NULL
+    if taken == NULL:
+        taken = <Slice *> malloc(sizeof(Slice))
+        if taken == NULL:
+            raise MemoryError
+    return taken
+
+
+cdef void give_back(Slice *taken) noexcept:
+    global spare
+    if spare == NULL:
+        spare = taken
+    else:
+        free(taken)
+
+
+@cython.final
+cdef class Writer:
+    """The writing end of a link towards a client.
+
+    ``flush`` writes to the descriptor; where that cannot be (TLS, or a platform without), a task
+    takes frames with ``gather``, writes them its own way and says ``wrote``.
+
+    Args:
+        lane: the client's outbox.
+        descriptor: of a connected stream socket, which the writer then owns and closes; -1 for none.
+        masked: whether we are the WebSocket client (RFC 6455, 5.3).
+        max_in_flight: events that may be written beyond the last acknowledgement; None is the
+            larger of ``WINDOW_EVENTS`` and what the last second brought. ``math.inf`` is no bound
+            on bytes either.
+    """
+
+    cdef readonly Outbox lane
+    cdef readonly int descriptor
+    cdef public bint held
+    cdef public bint closing
+    cdef public bint trusting
+    cdef readonly int error
+    cdef readonly int64_t progress
+    cdef readonly double pinged_at
+    cdef readonly bint ponged
+    cdef bint masked
+    cdef double window  # negative: the automatic one
+    cdef Py_ssize_t gathered  # bytes of the lane's frames that are being written
+    cdef int64_t ping_sequence, outstanding_sequence
+    cdef bint awaiting
+    cdef double ping_time
+    cdef bint early  # whether the pong of the ping that is being written has come already
+    cdef int ping_size  # of the ping that is being written; 0: none is
+    cdef int rest_at, rest_size  # what the socket did not take of a ping
+    cdef uint8_t[PING_SIZE] ping
+    cdef uint8_t[PING_SIZE] ping_rest
+    cdef double second_began
+    cdef int64_t this_second, last_second
+
+    def __cinit__(self):
+        self.lane = Outbox.__new__(Outbox)
+        self.descriptor = -1
+
+    def __init__(self, Outbox lane not None, int descriptor=-1, *, bint masked=False, max_in_flight=None):
+        self.lane = lane
+        self.descriptor = descriptor
+        self.masked = masked
+        self.window = -1 if max_in_flight is None else max_in_flight
+        self.pinged_at = self.second_began = -INFINITY
+
+    def __dealloc__(self):
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+
+    @property
+    def outstanding(self):
+        """Whether a ping is waiting for its pong."""
+        return self.awaiting
+
+    def gather(self, double now, Py_ssize_t max_bytes=CHUNK):
+        """The next frames to write, as ``Outbox.gather`` has them, and a ping behind them if one is due."""
+        cdef list frames = []
+        cdef int64_t before = self.in_flight()
+        cdef int64_t room = self.room(now)
+        if self.rest_size:
+            frames.append((<char *> self.ping_rest)[self.rest_at:self.rest_at + self.rest_size])
+        taken = self.lane.gather(now, self.fitting(room, max_bytes), room)
+        self.this_second += self.in_flight() - before
+        self.gathered = sum(map(len, taken))
+        frames += taken
+        if self.ping_is_due(now):
+            self.make_ping(now)
+            frames.append((<char *> self.ping)[:self.ping_size])
+        return frames
+
+    def sent(self, Py_ssize_t size):
+        """The first ``size`` bytes of what was gathered are out; see ``Outbox.sent``."""
+        self.settle(size)
+
+    def wrote(self):
+        """All of what was gathered is out."""
+        self.settle(self.rest_size + self.gathered + self.ping_size)
+
+    def flush(self, double now):
+        """Write what may go now, in one call that does not wait."""
+        cdef Slice *slice = take_slice()
+        cdef Job *job = slice.jobs
+        try:
+            self.prepare(job, slice.parts, now)
+            if not job.count:
+                return FLUSHED[DONE]
+            job.result = nc_send(job.descriptor, slice.parts, job.count)
+            return FLUSHED[self.finish(job, now)]
+        finally:
+            give_back(slice)
+
+    def pong(self, bytes data not None):
+        """A pong has come; True if it answers our last ping, so that what it covers is confirmed."""
+        if PyBytes_GET_SIZE(data) != 8:
+            return False
+        return self.answer(read_number(<const uint8_t *> PyBytes_AS_STRING(data)))
+
+    def take_pong(self, bytes data not None):
+        """``pong`` for received bytes that may be one frame, and are known to begin one.
+
+        False: they are no whole pong with 8 bytes in it, and have to be read the ordinary way.
+        """
+        cdef const uint8_t *raw = <const uint8_t *> PyBytes_AS_STRING(data)
+        cdef uint8_t[8] number
+        if self.masked:
+            if PyBytes_GET_SIZE(data) != 10 or raw[0] != PONG_BYTE or raw[1] != 8:
+                return False
+            self.answer(read_number(raw + 2))
+        else:
+            if PyBytes_GET_SIZE(data) != 14 or raw[0] != PONG_BYTE or raw[1] != 0x88:
+                return False
+            nc_mask(number, raw + 6, 8, raw + 2)
+            self.answer(read_number(number))
+        return True
+
+    cdef bint answer(self, int64_t sequence) noexcept:
+        """``pong`` for what it carries."""
+        if self.awaiting and self.outstanding_sequence == sequence:
+            self.acknowledge()
+            return True
+        # A peer may be quicker than the task that has yet to hear that its write has ended.
+        self.early = self.early or (self.ping_size and self.ping_sequence == sequence)
+        return False
+
+    def close(self):
+        """Close the descriptor; nothing is written any more."""
+        cdef int descriptor = self.descriptor
+        self.held = True
+        self.descriptor = -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    cdef void acknowledge(self) noexcept:
+        self.lane.confirm_to(self.outstanding_sequence)
+        self.awaiting = False
+        self.ponged = True
+        self.progress += 1
+
+    cdef int64_t in_flight(self) noexcept:
+        return self.lane.staged_to - self.lane.confirmed_to
+
+    cdef bint bounded(self) noexcept:
+        return not self.trusting and not isinf(self.window)
+
+    cdef int64_t room(self, double now) noexcept:
+        """How many events may follow."""
+        if self.closing:
+            return 0
+        if not self.bounded():
+            return INT64_MAX
+        if self.lane.flight_bytes >= MOST_BYTES:
+            return 0
+        return max(<int64_t> 0, self.width(now) - self.in_flight())
+
+    cdef Py_ssize_t fitting(self, int64_t room, Py_ssize_t max_bytes) noexcept:
+        """The bytes that may follow."""
+        if room > 0 and self.bounded():
+            return min(max_bytes, <Py_ssize_t> (MOST_BYTES - self.lane.flight_bytes))
+        return max_bytes
+
+    cdef int64_t width(self, double now) noexcept:
+        """The window, in events."""
+        cdef double elapsed = now - self.second_began
+        if elapsed >= 1.0:
+            self.last_second = self.this_second if elapsed < 2.0 else 0
+            self.this_second = 0
+            self.second_began = now
+        if self.window >= 0:
+            return <int64_t> ceil(self.window)
+        return max(<int64_t> FEWEST_EVENTS, max(self.last_second, self.this_second))
+
+    cdef bint ping_is_due(self, double now) noexcept:
+        cdef int64_t flying = self.in_flight()
+        if self.closing or self.awaiting or self.rest_size or not flying:
+            return False
+        if now - self.pinged_at >= PING_INTERVAL:
+            return True
+        return self.bounded() and (flying * 2 >= self.width(now) or self.lane.flight_bytes * 2 >= MOST_BYTES)
+
+    cdef int make_ping(self, double now) except -1:
+        cdef uint8_t[8] number
+        cdef size_t head = nc_frame_head(self.ping, PING, 8, 0x80 if self.masked else 0)
+        cdef bytes key
+        self.ping_sequence = self.lane.flight_sequence()
+        self.ping_time = now
+        write_number(number, self.ping_sequence)
+        if self.masked:
+            key = os.urandom(4)
+            memcpy(self.ping + head, PyBytes_AS_STRING(key), 4)
+            nc_mask(self.ping + head + 4, number, 8, <const uint8_t *> PyBytes_AS_STRING(key))
+            head += 4
+        else:
+            memcpy(self.ping + head, number, 8)
+        self.ping_size = <int> head + 8
+        return 0
+
+    cdef int settle(self, Py_ssize_t size) except -1:
+        cdef Py_ssize_t part = min(size, <Py_ssize_t> self.rest_size)
+        self.progress += size > 0
+        self.rest_at += <int> part
+        self.rest_size -= <int> part
+        size -= part
+        part = min(size, self.gathered)
+        self.lane.settle(part)
+        size -= part
+        if self.trusting:
+            self.lane.confirm_to(self.lane.last_written)
+        if self.ping_size and size > 0:
+            self.outstanding_sequence = self.ping_sequence
+            self.awaiting = True
+            self.pinged_at = self.ping_time
+            memcpy(self.ping_rest, self.ping, PING_SIZE)
+            self.rest_at = <int> size
+            self.rest_size = self.ping_size - <int> size
+            if self.early:
+                self.acknowledge()
+        self.ping_size = 0
+        self.early = False
+        self.gathered = 0
+        return 0
+
+    cdef int prepare(self, Job *job, nc_part *parts, double now) except -1:
+        """Stage what may go now as parts of a send; on an error nothing is staged."""
+        cdef PyObject *frames[PARTS_PER_SEND]
+        cdef Outbox lane = self.lane
+        cdef int64_t before = self.in_flight()
+        cdef int64_t room = self.room(now)
+        cdef Py_ssize_t torn = lane.torn
+        cdef Py_ssize_t taken, at
+        cdef int count = 0
+        job.writer = <PyObject *> self
+        job.descriptor = self.descriptor
+        job.count = 0
+        job.size = self.rest_size
+        if self.rest_size:
+            parts.iov_base = self.ping_rest + self.rest_at
+            parts.iov_len = self.rest_size
+            count = 1
+        taken = lane.stage(now, self.fitting(room, CHUNK), room, frames, PARTS_PER_SEND - 2)
+        for at in range(taken):
+            parts[count].iov_base = PyBytes_AS_STRING(<object> frames[at])
+            parts[count].iov_len = PyBytes_GET_SIZE(<object> frames[at])
+            count += 1
+        if taken:
+            if torn:
+                parts[count - taken].iov_base = <char *> parts[count - taken].iov_base + torn
+                parts[count - taken].iov_len -= torn
+            self.gathered = lane.gathered
+            self.this_second += self.in_flight() - before
+            job.size += self.gathered
+        if self.ping_is_due(now):
+            try:
+                self.make_ping(now)
+            except BaseException:
+                self.settle(0)
+                raise
+            parts[count].iov_base = self.ping
+            parts[count].iov_len = self.ping_size
+            count += 1
+            job.size += self.ping_size
+        job.count = count
+        return 0
+
+    cdef int finish(self, Job *job, double now) except -1:
+        """Take down what became of it; returns what to make of the flush."""
+        cdef Outbox lane = self.lane
+        if job.result < 0:
+            self.settle(0)
+            self.error = <int> -job.result
+            return LOST
+        self.settle(job.result)
+        if job.result < job.size:
+            return BLOCKED
+        if PyList_GET_SIZE(lane.control):
+            return MORE
+        return MORE if lane.queued_count() and self.room(now) > 0 else DONE
+
+
+cdef void write_number(uint8_t *out, int64_t number) noexcept:
+    cdef int at
+    for at in range(8):
+        out[at] = <uint8_t> (<uint64_t> number >> (56 - 8 * at))
+
+
+cdef int64_t read_number(const uint8_t *data) noexcept:
+    cdef uint64_t number = 0
+    cdef int at
+    for at in range(8):
+        number = number << 8 | data[at]
+    return <int64_t> number
+
+
+def take_texts(bytes data not None, bint masked, Py_ssize_t limit):
+    """The text messages that received bytes begin with, and how many bytes those took.
+
+    ``data`` begins a frame, with no message under way. Whole messages of one frame are taken, of
+    at most ``limit`` bytes and by the rules (RFC 6455, 5.2; ``masked``: from a client), up to the
+    first frame that is something else; that and what follows has to be read the ordinary way.
+    Whether they are UTF-8 is not looked at.
+    """
+    cdef const uint8_t *raw = <const uint8_t *> PyBytes_AS_STRING(data)
+    cdef Py_ssize_t end = PyBytes_GET_SIZE(data), at = 0, head
+    cdef uint64_t size
+    cdef unsigned mask_bit = 0x80 if masked else 0
+    cdef list messages = []
+    cdef bytes message
+    while end - at >= 2 and raw[at] == 0x81 and (raw[at + 1] & 0x80) == mask_bit:
+        head = 2
+        size = raw[at + 1] & 0x7F
+        if size == 126:
+            if end - at < 4:
+                break
+            head = 4
+            size = <unsigned> raw[at + 2] << 8 | raw[at + 3]
+            if size < 126:
+                break
+        elif size == 127:
+            if end - at < 10:
+                break
+            head = 10
+            size = <uint64_t> read_number(raw + at + 2)
+            if size < 65536:
+                break
+        if masked:
+            head += 4
+        if size > <uint64_t> limit or end - at < head or <uint64_t> (end - at - head) < size:
+            break
+        if masked:
+            # Made empty: of one byte and filled at once it would be the interpreter's own.
+            message = PyBytes_FromStringAndSize(NULL, size)
+            nc_mask(<uint8_t *> PyBytes_AS_STRING(message), raw + at + head, size, raw + at + head - 4)
+        else:
+            message = PyBytes_FromStringAndSize(<const char *> raw + at + head, size)
+        messages.append(message)
+        at += head + <Py_ssize_t> size
+    return messages, at
+
+
+def flush_ready(list owners not None, double now):
+    """Flush the writers of owners, such as ``Report.ready`` lists, each once, all in one go.
+
+    An owner's writer is its attribute ``writer``. Returns those whose flush was not the end of it,
+    for their callers to look after: without a writer, with one that is held or has no descriptor,
+    with a lane that wants its link closed, blocked, lost, or with more to write.
+    """
+    cdef list left = []
+    cdef Slice *slice = take_slice()
+    cdef Py_ssize_t at = 0, total = len(owners)
+    cdef int jobs = 0, parts, number
+    cdef Writer writer
+    cdef Job *job
+    try:
+        while at < total:
+            jobs = parts = 0
+            while at < total and jobs < LINKS and parts <= PARTS - PARTS_PER_SEND:
+                owner = owners[at]
+                at += 1
+                found = owner.writer
+                if type(found) is not Writer:
+                    left.append(owner)
+                    continue
+                writer = <Writer> found
+                # Staged already: a payload's end has brought us here, from within another flush.
+                if writer.held or writer.descriptor < 0 or writer.lane.closing or writer.lane.gathered >= 0:
+                    left.append(owner)
+                    continue
+                job = &slice.jobs[jobs]
+                writer.prepare(job, slice.parts + parts, now)
+                if job.count:
+                    Py_INCREF(writer)
+                    job.owner = at - 1
+                    job.first = parts
+                    parts += job.count
+                    jobs += 1
+            with nogil:
+                for number in range(jobs):
+                    job = &slice.jobs[number]
+                    job.result = nc_send(job.descriptor, slice.parts + job.first, job.count)
+            while jobs:
+                jobs -= 1
+                job = &slice.jobs[jobs]
+                if (<Writer> job.writer).finish(job, now) != DONE:
+                    left.append(owners[job.owner])
+                Py_DECREF(<object> job.writer)
+    finally:
+        # Only an error leaves some of them over; nothing of theirs is out.
+        for number in range(jobs):
+            (<Writer> slice.jobs[number].writer).settle(0)
+            Py_DECREF(<object> slice.jobs[number].writer)
+        give_back(slice)
+    return left

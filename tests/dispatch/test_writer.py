@@ -1,0 +1,387 @@
+"""The writer: what a flush puts into a socket, in which order, how much of it, and what it says afterwards."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import math
+import os
+import socket
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from napcore.types import EventClass, Flushed
+
+MESSAGE = EventClass.MESSAGE
+DONE, MORE, BLOCKED, LOST = Flushed
+
+
+@pytest.fixture
+def wire(core: Any) -> Any:
+    """The module of the writer that belongs to the core under test."""
+    return importlib.import_module(core.__name__.replace("_dispatch", "_wire"))
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two connected sockets."""
+    near, far = socket.socketpair()
+    for one in (near, far):
+        one.setblocking(False)
+    with near, far:
+        yield near, far
+
+
+@pytest.fixture
+def made(core: Any, wire: Any, pair: Any) -> Callable[..., Any]:
+    """``made(outbox options, writer options)``: a writer into the first socket."""
+    if not wire.CAN_WRITE:
+        pytest.skip("no descriptors to write to")
+
+    def make(bounds: dict[str, Any] | None = None, **options: Any) -> Any:
+        lane = core.Outbox(**{"message_ttl": math.inf, **(bounds or {})})
+        return wire.Writer(lane, os.dup(pair[0].fileno()), **options)
+
+    return make
+
+
+@pytest.fixture
+def narrow(pair: Any) -> None:
+    """The first of the sockets has little room."""
+    pair[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+
+
+def offer(writer: Any, *payloads: bytes) -> None:
+    for payload in payloads:
+        writer.lane.offer(payload, MESSAGE, writer.lane.received + 1, 0.0)
+
+
+def received(far: socket.socket) -> bytes:
+    data = b""
+    try:
+        while piece := far.recv(65536):
+            data += piece
+    except BlockingIOError:
+        pass
+    return data
+
+
+def ping(sequence: int) -> bytes:
+    return b"\x89\x08" + sequence.to_bytes(8, "big")
+
+
+def ledger(lane: Any) -> tuple[int, int, int, dict[str, int]]:
+    assert lane.received == lane.confirmed + lane.unconfirmed + lane.queued + sum(lane.dropped.values())
+    return lane.confirmed, lane.unconfirmed, lane.queued, lane.dropped
+
+
+def test_control_frames_then_events_then_a_ping_in_one_piece(made: Any, pair: Any) -> None:
+    writer = made()
+    offer(writer, b"one", b"two")
+    writer.lane.offer_control(b"answer")
+    assert writer.flush(0.0) is DONE
+    assert received(pair[1]) == b"answeronetwo" + ping(2)
+    assert ledger(writer.lane) == (0, 2, 0, {})
+    assert writer.outstanding
+    assert writer.flush(0.0) is DONE
+    assert received(pair[1]) == b""
+
+
+def test_its_pong_confirms_and_no_other_does(made: Any, pair: Any) -> None:
+    writer = made()
+    offer(writer, b"one")
+    writer.flush(0.0)
+    offer(writer, b"two")
+    writer.flush(0.5)
+    assert received(pair[1]) == b"one" + ping(1) + b"two"
+    for data in (b"", ping(1), (2).to_bytes(8, "big"), (1).to_bytes(7, "big")):
+        assert not writer.pong(data)
+    assert writer.pong((1).to_bytes(8, "big"))
+    assert not writer.pong((1).to_bytes(8, "big"))
+    assert (ledger(writer.lane), writer.outstanding, writer.ponged) == ((1, 1, 0, {}), False, True)
+    # A second after the last one it is time for another, with or without events before it.
+    assert writer.flush(0.9) is DONE
+    assert received(pair[1]) == b""
+    writer.flush(1.0)
+    assert received(pair[1]) == ping(2)
+
+
+def test_a_masked_ping(made: Any, pair: Any) -> None:
+    writer = made(masked=True)
+    offer(writer, b"x")
+    writer.flush(0.0)
+    data = received(pair[1])
+    assert data[:3] == b"x\x89\x88"
+    key, masked = data[3:7], data[7:]
+    assert bytes(byte ^ key[at % 4] for at, byte in enumerate(masked)) == (1).to_bytes(8, "big")
+
+
+def test_the_window_is_64_events_and_opens_with_the_pong(made: Any, pair: Any) -> None:
+    writer = made()
+    offer(writer, *(b"%03d" % number for number in range(100)))
+    assert writer.flush(0.0) is DONE
+    assert received(pair[1]) == b"".join(b"%03d" % number for number in range(64)) + ping(64)
+    writer.lane.offer_control(b"answers pass")
+    assert writer.flush(0.1) is DONE
+    assert received(pair[1]) == b"answers pass"
+    assert writer.pong((64).to_bytes(8, "big"))
+    assert writer.flush(0.2) is DONE
+    assert received(pair[1]) == b"".join(b"%03d" % number for number in range(64, 100))
+
+
+def test_the_window_grows_with_what_a_second_brings(made: Any, pair: Any) -> None:
+    writer = made({"max_events": 10_000})
+    for second in (0.0, 1.0, 2.0):
+        for step in range(20):
+            offer(writer, *[b"x"] * 20)
+            writer.flush(second + step / 100)
+            if writer.outstanding:
+                writer.pong(writer.lane.in_flight_sequence.to_bytes(8, "big"))
+    writer.lane.confirm(writer.lane.received)
+    offer(writer, *[b"x"] * 1000)
+    writer.flush(2.9)
+    assert 380 <= writer.lane.in_flight <= 420
+    writer.lane.confirm(writer.lane.received)
+    writer.flush(9.0)
+    assert writer.lane.in_flight == 64, "the seconds in between brought nothing"
+
+
+def test_bytes_bound_the_window_too(core: Any, wire: Any) -> None:
+    writer = wire.Writer(core.Outbox(message_ttl=math.inf, max_bytes=math.inf))
+    offer(writer, *[bytes(100_000)] * 5, bytes(400_000))
+    assert sum(map(len, writer.gather(0.0, 1 << 20))) == 200_000 + len(ping(0))
+    writer.wrote()
+    assert writer.pong((2).to_bytes(8, "big"))
+    for now, expected in ((1.0, 200_000), (2.0, 100_000), (3.0, 400_000)):
+        assert sum(map(len, writer.gather(now, 1 << 20))) == expected + len(ping(0))
+        writer.wrote()
+        sequence = writer.lane.in_flight_sequence
+        assert writer.pong(sequence.to_bytes(8, "big"))
+
+
+@pytest.mark.parametrize(("window", "expected"), [(1, 1), (3.0, 3), (math.inf, 100)])
+def test_a_window_of_ones_own(core: Any, wire: Any, window: float, expected: int) -> None:
+    writer = wire.Writer(core.Outbox(message_ttl=math.inf), max_in_flight=window)
+    offer(writer, *[b"x"] * 100)
+    assert writer.gather(0.0) == [b"x"] * expected + [ping(expected)]
+
+
+def test_a_peer_that_is_trusted_has_what_was_written(core: Any, wire: Any) -> None:
+    writer = wire.Writer(core.Outbox(message_ttl=math.inf))
+    writer.trusting = True
+    offer(writer, *[b"x"] * 100)
+    writer.gather(0.0)
+    writer.wrote()
+    assert ledger(writer.lane) == (100, 0, 0, {})
+
+
+def test_a_pong_that_is_quicker_than_the_word_of_the_write(core: Any, wire: Any) -> None:
+    writer = wire.Writer(core.Outbox(message_ttl=math.inf))
+    offer(writer, b"x")
+    writer.gather(0.0)
+    assert not writer.pong((1).to_bytes(8, "big")), "nothing is written yet"
+    assert not writer.outstanding
+    writer.wrote()
+    assert (ledger(writer.lane), writer.outstanding) == ((1, 0, 0, {}), False)
+
+
+@pytest.mark.usefixtures("narrow")
+def test_short_writes_keep_order_and_let_control_frames_pass_between_frames(made: Any, pair: Any) -> None:
+    writer = made(max_in_flight=math.inf)
+    payloads = [b"<%03d%s>" % (number, b"." * 3000) for number in range(40)]
+    offer(writer, *payloads)
+    seen = b""
+    assert writer.flush(0.0) is BLOCKED
+    torn = writer.lane.queued
+    writer.lane.offer_control(b"<control>")
+    while (flushed := writer.flush(0.0)) is not DONE or not seen.endswith(payloads[-1] + ping(40)):
+        assert flushed in (BLOCKED, MORE, DONE)
+        piece = received(pair[1])
+        seen += piece
+        if flushed is DONE and not piece:
+            break
+    seen += received(pair[1])
+    text = seen
+    for sequence in range(1, 41):
+        text = text.replace(ping(sequence), b"")
+    frames = [frame + b">" for frame in text.split(b">")[:-1]]
+    assert [frame for frame in frames if frame != b"<control>"] == payloads
+    # Behind the one that was torn, before all others.
+    assert frames.index(b"<control>") in (40 - torn, 41 - torn)
+
+
+@pytest.mark.usefixtures("narrow")
+def test_what_is_out_in_part_counts_as_not_written(made: Any, pair: Any) -> None:
+    writer = made(max_in_flight=math.inf)
+    offer(writer, *[bytes(3000)] * 40)
+    assert writer.flush(0.0) is BLOCKED
+    _, written, queued, _ = ledger(writer.lane)
+    whole = len(received(pair[1])) // 3000
+    assert written == whole
+    assert writer.lane.lose_link() == written
+    assert ledger(writer.lane) == (0, 0, queued, {"uncertain": written})
+
+
+def texts(*payloads: bytes, masked: bool) -> bytes:
+    from websockets.frames import Frame, Opcode
+
+    return b"".join(Frame(Opcode.TEXT, payload).serialize(mask=masked) for payload in payloads)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_whole_messages_are_taken_up_to_the_first_frame_that_is_something_else(wire: Any, masked: bool) -> None:
+    sizes = (0, 1, 125, 126, 127, 65535, 65536, 100_000)
+    payloads = [bytes(number % 251 for number in range(size)) for size in sizes]
+    data = texts(*payloads, masked=masked)
+    assert wire.take_texts(data, masked, 1 << 20) == (payloads, len(data))
+    assert wire.take_texts(data, masked, 1000)[0] == payloads[:5]
+    for cut in (1, 2, 3, 5, 9, 100, 70_000):
+        messages, taken = wire.take_texts(data[:-cut], masked, 1 << 20)
+        assert messages == payloads[: len(messages)]
+        assert taken == len(texts(*messages, masked=masked)) < len(data) - cut
+    assert wire.take_texts(b"", masked, 10) == ([], 0)
+    singles = [bytes((number,)) for number in range(256)]
+    assert wire.take_texts(texts(*singles, masked=masked), masked, 10)[0] == singles
+    assert [single[0] for single in singles] == list(range(256)), "what the interpreter shares is as it was"
+    key = b"abcd" * masked
+    bit = 0x80 * masked
+    for wrong in (
+        b"\x01" + bytes((bit | 1,)) + key + b"x",  # goes on
+        b"\x82" + bytes((bit | 1,)) + key + b"x",  # binary
+        b"\xc1" + bytes((bit | 1,)) + key + b"x",  # an extension's
+        b"\x88" + bytes((bit,)) + key,  # close
+        b"\x81" + bytes(((bit ^ 0x80) | 1,)) + b"abcd"[: 4 - len(key)] + b"x",  # masked where it must not be, or not
+        b"\x81" + bytes((bit | 126,)) + b"\0\x01" + key + b"x",  # a longer head than it needs
+        b"\x81" + bytes((bit | 127,)) + bytes(7) + b"\x01" + key + b"x",
+        b"\x81" + bytes((bit | 127,)) + b"\xff" * 8 + key + b"x",
+    ):
+        good = texts(b"good", masked=masked)
+        assert wire.take_texts(good + wrong + good, masked, 1 << 20) == ([b"good"], len(good)), wrong
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_pong_as_it_comes_in(core: Any, wire: Any, masked: bool) -> None:
+    writer = wire.Writer(core.Outbox(message_ttl=math.inf), masked=masked)
+    offer(writer, b"x")
+    writer.gather(0.0)
+    writer.wrote()
+    data = (1).to_bytes(8, "big")
+    masked_data = b"\x8a\x88abcd" + bytes(byte ^ b"abcd"[at % 4] for at, byte in enumerate(data))
+    whole, other = b"\x8a\x08" + data, masked_data
+    if not masked:
+        whole, other = other, whole
+    for wrong in (b"", whole[:-1], whole + b"\x8a", other, b"\x89" + whole[1:], b"\x0a" + whole[1:]):
+        assert not writer.take_pong(wrong)
+    assert writer.take_pong(whole[:-1] + bytes((whole[-1] ^ 7,))), "a pong, if not ours"
+    assert writer.outstanding
+    assert writer.take_pong(whole)
+    assert (ledger(writer.lane), writer.outstanding) == ((1, 0, 0, {}), False)
+
+
+def test_a_torn_ping_is_finished_first(core: Any, wire: Any) -> None:
+    writer = wire.Writer(core.Outbox(message_ttl=math.inf))
+    offer(writer, b"event")
+    assert writer.gather(0.0) == [b"event", ping(1)]
+    writer.sent(5 + 3)
+    assert writer.outstanding
+    writer.lane.offer_control(b"control")
+    assert writer.gather(0.0) == [ping(1)[3:], b"control"]
+    writer.sent(2)
+    assert writer.gather(0.0) == [ping(1)[5:], b"control"]
+    writer.wrote()
+    assert writer.gather(0.0) == []
+    assert writer.pong((1).to_bytes(8, "big"))
+
+
+def test_a_ping_that_did_not_fit_was_not_sent(core: Any, wire: Any) -> None:
+    writer = wire.Writer(core.Outbox(message_ttl=math.inf))
+    offer(writer, b"event")
+    writer.gather(0.0)
+    writer.sent(5)
+    assert not writer.outstanding
+    assert writer.gather(0.0) == [ping(1)]
+
+
+def test_no_event_and_no_ping_follow_a_close_frame(core: Any, wire: Any) -> None:
+    writer = wire.Writer(core.Outbox(message_ttl=math.inf))
+    offer(writer, b"event", b"event")
+    writer.gather(0.0)
+    writer.sent(2)
+    writer.closing = True
+    writer.lane.offer_control(b"close")
+    assert writer.gather(0.0) == [b"ent", b"close"]
+    writer.wrote()
+    assert writer.gather(9.0) == []
+    assert ledger(writer.lane) == (0, 1, 1, {})
+
+
+def test_a_peer_that_is_gone(made: Any, pair: Any) -> None:
+    writer = made()
+    pair[1].close()
+    offer(writer, b"event")
+    assert writer.flush(0.0) is LOST
+    assert writer.error in (errno.EPIPE, errno.ECONNRESET)
+    assert ledger(writer.lane) == (0, 0, 1, {})
+
+
+def test_closing_the_descriptor(made: Any, pair: Any) -> None:
+    writer = made()
+    descriptor = writer.descriptor
+    os.fstat(descriptor)
+    for _ in range(2):
+        writer.close()
+        assert (writer.descriptor, writer.held) == (-1, True)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)
+    forgotten = made()
+    descriptor = forgotten.descriptor
+    del forgotten
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
+
+
+def test_flushing_many_at_once(core: Any, wire: Any) -> None:
+    if not wire.CAN_WRITE:
+        pytest.skip("no descriptors to write to")
+    pairs = [socket.socketpair() for _ in range(300)]
+    owners = []
+    for number, (near, far) in enumerate(pairs):
+        near.setblocking(False)
+        far.setblocking(False)
+        writer = wire.Writer(core.Outbox(message_ttl=math.inf), os.dup(near.fileno()))
+        offer(writer, *(b"%d" % event for event in range(number % 5)))
+        owners.append(SimpleNamespace(writer=writer))
+    held, none, closing = owners[1], owners[2], owners[3]
+    held.writer.held = True
+    none.writer = None
+    closing.writer.lane.offer_control(bytes(core.CONTROL_LIMIT + 1))
+    closing.writer.lane.offer_control(b"")
+    gone = owners[4]
+    pairs[4][1].close()
+    assert set(map(id, wire.flush_ready(owners, 0.0))) == set(map(id, (held, none, closing, gone)))
+    assert gone.writer.error
+    for number, (_, far) in enumerate(pairs):
+        if number not in (1, 2, 3, 4):
+            events = b"".join(b"%d" % event for event in range(number % 5))
+            assert received(far) == (events + ping(number % 5) if events else b"")
+    assert wire.flush_ready([], 0.0) == []
+    for near, far in pairs:
+        near.close()
+        far.close()
+
+
+def test_an_event_has_no_wire_form_and_nothing_stays_staged(core: Any, made: Any, event: Any) -> None:
+    writer, good = made(), made()
+    offer(good, b"good")
+    offer(writer, b"bytes")
+    writer.lane.offer(event(post_type="notice"), MESSAGE, 2, 0.0)
+    wire = importlib.import_module(core.__name__.replace("_dispatch", "_wire"))
+    with pytest.raises(TypeError, match="an Event cannot be written"):
+        wire.flush_ready([SimpleNamespace(writer=good), SimpleNamespace(writer=writer)], 0.0)
+    assert writer.lane.in_flight == 0
+    assert writer.lane.queued == 2
+    good.flush(0.0)
+    assert ledger(good.lane) == (0, 1, 0, {})
