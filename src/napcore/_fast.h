@@ -262,7 +262,7 @@ static inline nc_slot nc_quick_slot(const uint8_t *key, const uint8_t *key_end, 
         0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF};
     const size_t size = (size_t)(key_end - key - 1);
 
-    if (NC_LIKELY(walk->last - key > 16 && !walk->list.has_escapes)) {
+    if (NC_LIKELY(walk->last - key > 16)) {
         const nc_known_key *const known = &nc_known_keys[(size + 5u * key[1] + 4u * key[3]) & 31];
         __m128i text, same;
 
@@ -270,7 +270,8 @@ static inline nc_slot nc_quick_slot(const uint8_t *key, const uint8_t *key_end, 
         text = _mm_loadu_si128((const __m128i *)(const void *)(key + 1));
         text = _mm_and_si128(text, _mm_loadu_si128((const __m128i *)(const void *)(ones + 16 - (size & 15))));
         same = _mm_cmpeq_epi8(text, _mm_loadu_si128((const __m128i *)(const void *)known->text));
-        return ((_mm_movemask_epi8(same) == 0xFFFF) & (known->size == size)) ? known->slot : NC_OTHER;
+        if ((_mm_movemask_epi8(same) == 0xFFFF) & (known->size == size)) return known->slot;
+        if (NC_LIKELY(!walk->list.has_escapes || size < NC_SHORTEST_ESCAPED)) return NC_OTHER;
     }
     return nc_slot_of_text(key + 1, key_end, NULL);
 }

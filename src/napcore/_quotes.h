@@ -61,6 +61,11 @@ static inline int nc_four_hex(const uint8_t *p)
     return (nc_hex(p[0]) | nc_hex(p[1]) | nc_hex(p[2]) | nc_hex(p[3])) >= 0;
 }
 
+/* What may stand behind a backslash, but for u. */
+static const uint8_t nc_escaped_by_one[256] = {
+    ['"'] = 1, ['\\'] = 1, ['/'] = 1, ['b'] = 1, ['f'] = 1, ['n'] = 1, ['r'] = 1, ['t'] = 1,
+};
+
 /* The quotes of the block at list->at without those that are escaped. */
 static inline uint64_t nc_drop_escaped(nc_quotes *list, uint64_t quotes, uint64_t backslashes)
 {
@@ -73,27 +78,19 @@ static inline uint64_t nc_drop_escaped(nc_quotes *list, uint64_t quotes, uint64_
         quotes &= rest;
         backslashes &= rest;
     }
+    if (backslashes) list->has_escapes = 1;
     while (backslashes) {
         const unsigned bit = nc_first_bit64(backslashes);
         unsigned length = 2;
 
-        list->has_escapes = 1;
-        if (left - bit < 2) {
-            list->wrong = 1;
-            return 0;
-        }
-        switch (data[bit + 1]) {
-        case '"': case '\\': case '/': case 'b': case 'f': case 'n': case 'r': case 't':
-            break;
-        case 'u':
+        if (!NC_LIKELY(left - bit >= 2 && nc_escaped_by_one[data[bit + 1]])) {
             length = 6;
-            if (left - bit >= 6 && nc_four_hex(data + bit + 2)) break;
-            /* fall through */
-        default:
-            list->wrong = 1;
-            return 0;
+            if (left - bit < 6 || data[bit + 1] != 'u' || !nc_four_hex(data + bit + 2)) {
+                list->wrong = 1;
+                return 0;
+            }
         }
-        if (bit + length > NC_BLOCK) {
+        if (!NC_LIKELY(bit + length <= NC_BLOCK)) {
             list->escaped = list->at + bit + length;
             return quotes & ((UINT64_C(1) << bit) - 1);
         }
