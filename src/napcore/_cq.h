@@ -187,8 +187,8 @@ static inline const uint8_t *nc_copy_plain(uint8_t **out, const uint8_t *p, cons
         found = (unsigned)_mm_movemask_epi8(marks);
         _mm_storeu_si128((__m128i *)(void *)to, text);
         if (found) {
-            *out = to + nc_first_bit64(found);
-            return p + nc_first_bit64(found);
+            *out = to + nc_lowest_bit(found);
+            return p + nc_lowest_bit(found);
         }
         p += 16;
         to += 16;
@@ -298,8 +298,8 @@ static inline int nc_put_unescaped(nc_buffer *out, nc_slice text)
             const unsigned found = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('&')));
 
             _mm_storeu_si128((__m128i *)(void *)to, bytes);
-            to += found ? nc_first_bit64(found) : 16;
-            p += found ? nc_first_bit64(found) : 16;
+            to += found ? nc_lowest_bit(found) : 16;
+            p += found ? nc_lowest_bit(found) : 16;
             if (found) break;
         }
 #endif
@@ -345,7 +345,7 @@ static inline const uint8_t *nc_end_of_parameter(const uint8_t *p, const uint8_t
         const unsigned found =
             (unsigned)_mm_movemask_epi8(_mm_or_si128(commas, _mm_cmpeq_epi8(text, _mm_set1_epi8(']'))));
 
-        if (found) return p + nc_first_bit64(found);
+        if (found) return p + nc_lowest_bit(found);
         p += 16;
     }
 #endif

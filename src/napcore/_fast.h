@@ -115,7 +115,7 @@ static inline const uint8_t *nc_quick_number(const uint8_t *p, const nc_walk *wa
         const unsigned others = (unsigned)_mm_movemask_epi8(digits) ^ 0xFFFF;
 
         if (NC_LIKELY(others)) {
-            const uint8_t *const end = p + nc_first_bit64(others);
+            const uint8_t *const end = p + nc_lowest_bit(others);
 
             if (NC_LIKELY(*end != '.' && (*end | 0x20) != 'e')) return end;
         }

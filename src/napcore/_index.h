@@ -12,9 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(_MSC_VER) && !defined(__clang__)
-#include <intrin.h>
-#endif
+#include "_bits.h"
 
 typedef struct {
     int64_t number;
@@ -165,18 +163,6 @@ static inline void nc_index_free(nc_index *index)
 }
 
 /* ---- matching ---- */
-
-/* Number of the lowest bit that is set; there is one. */
-static inline unsigned nc_lowest_bit(uint64_t bits)
-{
-#if defined(_MSC_VER) && !defined(__clang__)
-    unsigned long bit;
-    _BitScanForward64(&bit, bits);
-    return (unsigned)bit;
-#else
-    return (unsigned)__builtin_ctzll(bits);
-#endif
-}
 
 /* One rule of all rows: those without an allow-list, those whose list has the number at hand, and
  * those that exclude it. */

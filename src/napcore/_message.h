@@ -40,7 +40,7 @@ static inline const uint8_t *nc_close_text(const uint8_t *p, const uint8_t *end,
                 (unsigned)_mm_movemask_epi8(_mm_or_si128(quotes, _mm_cmpeq_epi8(text, _mm_set1_epi8('\\'))));
 
             if (NC_LIKELY(found)) {
-                p += nc_first_bit64(found);
+                p += nc_lowest_bit(found);
                 break;
             }
             p += 16;
@@ -75,7 +75,7 @@ static inline const uint8_t *nc_close_nested(const uint8_t *p, const uint8_t *en
             marks = _mm_or_si128(marks, _mm_cmpeq_epi8(braces, _mm_set1_epi8('}')));
             found = (unsigned)_mm_movemask_epi8(marks);
             if (found) {
-                p += nc_first_bit64(found);
+                p += nc_lowest_bit(found);
                 break;
             }
             p += 16;

@@ -28,8 +28,8 @@ typedef struct {
     size_t at;      /* of the next block */
     size_t escaped; /* what lies before is text or part of an escape */
     unsigned count; /* an even number of quotes has been taken off the list */
-    int open;  /* whether the last block had anything but ASCII */
-    int wrong; /* whether a string is no string */
+    int open;       /* whether the last block had anything but ASCII */
+    int wrong;      /* whether a string is no string */
     int has_escapes;
     uint32_t quotes[NC_LISTED + NC_BLOCK];
 } nc_quotes;
@@ -41,18 +41,6 @@ static inline void nc_start_quotes(nc_quotes *list, const uint8_t *data, size_t 
     list->at = list->escaped = 0;
     list->count = 0;
     list->open = list->wrong = list->has_escapes = 0;
-}
-
-/* Number of the lowest of the bits, one of which is set. */
-static inline unsigned nc_first_bit64(uint64_t bits)
-{
-#if defined(_MSC_VER) && !defined(__clang__)
-    unsigned long bit;
-    _BitScanForward64(&bit, bits);
-    return (unsigned)bit;
-#else
-    return (unsigned)__builtin_ctzll(bits);
-#endif
 }
 
 /* Whether the four bytes are hexadecimal digits. */
@@ -80,7 +68,7 @@ static inline uint64_t nc_drop_escaped(nc_quotes *list, uint64_t quotes, uint64_
     }
     if (backslashes) list->has_escapes = 1;
     while (backslashes) {
-        const unsigned bit = nc_first_bit64(backslashes);
+        const unsigned bit = nc_lowest_bit(backslashes);
         unsigned length = 2;
 
         if (!NC_LIKELY(left - bit >= 2 && nc_escaped_by_one[data[bit + 1]])) {
@@ -195,7 +183,7 @@ static NC_NOINLINE void nc_list_sse2(nc_quotes *list)
                 list, bits, nc_bits_sse2(slashes) >> skip, nc_bits_sse2(controls) >> skip, (unsigned)(out - list->quotes) & 1);
             escaped = list->escaped;
         }
-        for (; bits; bits &= bits - 1) *out++ = (uint32_t)at + nc_first_bit64(bits);
+        for (; bits; bits &= bits - 1) *out++ = (uint32_t)at + nc_lowest_bit(bits);
     }
     list->at = at;
     list->open = open;

@@ -10,8 +10,9 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "_bits.h"
+
 #if defined(_MSC_VER) && !defined(__clang__)
-#include <intrin.h>
 #define NC_LIKELY(condition) (condition)
 #define NC_NOINLINE __declspec(noinline)
 #else
@@ -64,12 +65,8 @@ static inline const uint8_t *nc_skip_plain(const uint8_t *p, const uint8_t *end)
         found = word | (word - each * 0x20) | ((word ^ each * '"') - each) | ((word ^ each * '\\') - each);
         found &= each * 0x80;
         if (found) {
-#if (defined(__GNUC__) || defined(__clang__)) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-            return p + (__builtin_ctzll(found) >> 3);
-#elif defined(_MSC_VER)
-            unsigned long bit;
-            _BitScanForward64(&bit, found);
-            return p + (bit >> 3);
+#if (defined(__GNUC__) || defined(__clang__)) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ || defined(_MSC_VER)
+            return p + (nc_lowest_bit(found) >> 3);
 #else
             break; /* the byte loop finds the place */
 #endif
