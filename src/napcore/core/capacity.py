@@ -1,0 +1,82 @@
+"""How many connections a listener holds, and which one has to go when a new one comes. No clock, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Final
+
+from napcore.core.throttle import is_loopback, network
+
+__all__ = ("Capacity",)
+
+CONNECTIONS: Final = 256
+"""Links of one listener, those of upstreams not counted: there is always room for an upstream."""
+
+HANDSHAKES: Final = 64
+"""Connections that have not said who they are yet."""
+
+PER_NETWORK: Final = 32
+"""Links from one address of another machine."""
+
+GRACE: Final = 0.25
+"""Seconds in which an honest peer, whose head comes in one piece, has said who it is."""
+
+
+class Capacity:
+    """The places of one listener.
+
+    A connection first holds a place among the handshakes. When these are all taken, the one that
+    has been silent longest loses its place to the newcomer, if it has had ``GRACE`` seconds: so
+    that connections which say nothing never keep out an upstream that has to come back.
+    """
+
+    def __init__(
+        self, *, connections: int = CONNECTIONS, handshakes: int = HANDSHAKES, per_network: int = PER_NETWORK
+    ) -> None:
+        self.connections = connections
+        self.handshakes = handshakes
+        self.per_network = per_network
+        self.refused = 0
+        """Connections turned away, or cut in favour of others, for want of a place."""
+        self._waiting: dict[Hashable, float] = {}  # since when; in order
+        self._links: dict[Hashable, str] = {}
+        self._networks: dict[str, int] = {}
+
+    def arrive(self, connection: Hashable, now: float) -> tuple[bool, Hashable | None]:
+        """A connection was accepted. Whether it may stay, and which other one has to be cut for it."""
+        evicted: Hashable | None = None
+        if len(self._waiting) >= self.handshakes:
+            oldest = next(iter(self._waiting))
+            self.refused += 1
+            if now - self._waiting[oldest] < GRACE:
+                return False, None
+            del self._waiting[oldest]
+            evicted = oldest
+        self._waiting[connection] = now
+        return True, evicted
+
+    def link(self, connection: Hashable, address: str, *, upstream: bool) -> str | None:
+        """It has said who it is and would become a link; why not, in words, or None if it may."""
+        self._waiting.pop(connection, None)
+        if upstream:
+            return None
+        if len(self._links) >= self.connections:
+            self.refused += 1
+            return f"there are {self.connections} connections already"
+        group = "" if is_loopback(address) else network(address)
+        if group and self._networks.get(group, 0) >= self.per_network:
+            self.refused += 1
+            return f"there are {self.per_network} connections from this address already"
+        self._links[connection] = group
+        if group:
+            self._networks[group] = self._networks.get(group, 0) + 1
+        return None
+
+    def leave(self, connection: Hashable) -> None:
+        """The connection has ended, in whatever state it was."""
+        self._waiting.pop(connection, None)
+        group = self._links.pop(connection, "")
+        if group:
+            self._networks[group] -= 1
+            if not self._networks[group]:
+                del self._networks[group]
