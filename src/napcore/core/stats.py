@@ -53,7 +53,8 @@ class UpstreamStatistics(NamedTuple):
     name: str
     """Its URL without secrets, or the address it dialled from."""
     state: str
-    """``connected``, ``connecting`` or ``absent``."""
+    """``connected``, ``connecting``, ``absent``, ``stalled`` (it is silent, but the connection
+    stands) or ``stuck`` (it answers no calls)."""
     self_ids: tuple[int, ...]
     """Accounts seen on it."""
     received: int
@@ -68,7 +69,10 @@ class AccountStatistics(NamedTuple):
     self_id: int
     """Its QQ number."""
     online: bool
-    """Whether an upstream link serves it now."""
+    """Whether an upstream link serves it now, and has not said that QQ has it offline."""
+    state: str = ""
+    """``online``, ``offline`` (QQ has it so, its upstream says), ``stalled`` (its upstream is) or
+    ``absent`` (it has none)."""
 
 
 class CallStatistics(NamedTuple):
@@ -107,6 +111,8 @@ class RelayStatistics(NamedTuple):
     upstreams: tuple[UpstreamStatistics, ...]
     clients: tuple[ClientStatistics, ...]
     calls: CallStatistics
+    duplicates: int = 0
+    """Events that came by another link of their account already."""
 
 
 class LossReport:

@@ -124,7 +124,8 @@ class Link:
         self._drained: anyio.Event | None = None
         self._cutting = False
         self._eof = False
-        self._heard_at = 0.0
+        self.heard_at = 0.0
+        """When bytes last came, on ``time.monotonic()``."""
         self._pending = 0.0 if between_frames else math.inf
         """Bytes received of a frame that is not whole yet; infinite when that cannot be told."""
         self._progress = 0
@@ -215,7 +216,7 @@ class Link:
         if lane.in_flight and not writer.outstanding:
             self.flush()
         overdue = writer.outstanding and now - writer.pinged_at > PATIENCE
-        if overdue and not writer.ponged and not writer.trusting and self._heard_at > writer.pinged_at:
+        if overdue and not writer.ponged and not writer.trusting and self.heard_at > writer.pinged_at:
             _log.warning("link %s answers no pings: what is written to it counts as received", self.name)
             writer.trusting = True
             lane.confirm(lane.in_flight_sequence)
@@ -271,7 +272,7 @@ class Link:
                 return
             except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
                 return
-            self._heard_at = time.monotonic()
+            self.heard_at = time.monotonic()
             messages: list[bytes] = []
             if not self._pending and protocol.state is State.OPEN and not self._reader.within_message:
                 # Nearly all that comes are these two; the protocol would take ten times as long.

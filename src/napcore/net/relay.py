@@ -286,6 +286,7 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
             upstreams=tuple(upstream.statistics() for upstream in upstreams),
             clients=sessions + local,
             calls=self.traffic.calls.statistics(),
+            duplicates=self.traffic.dedup.count,
         )
 
     # What its links and clients ask of it.
