@@ -32,8 +32,8 @@ def test_constants() -> None:
 def test_a_failure_byte_for_byte() -> None:
     assert failure(1503, b'{"seq": 1}') == (
         b'{"status":"failed","retcode":1503,"data":null,'
-        b'"message":"too many calls in flight; the call was not sent",'
-        b'"wording":"' + "未完成的请求过多，请求未发送".encode() + b'",'
+        b'"message":"too many calls; the call was not sent",'
+        b'"wording":"' + "请求过多，请求未发送".encode() + b'",'
         b'"echo":{"seq": 1}}'
     )
 

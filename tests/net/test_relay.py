@@ -259,7 +259,7 @@ async def test_statistics_tell_of_everything(message: Any) -> None:
         assert client._replace(queued_bytes=0, max_queued=0) == (
             "bot", 10001, "connected", 1, 1, 0, 0, 0, 0, {}, 0, 1,
         )  # fmt: skip
-        assert statistics.calls == (0, 1, 1, 0, 0, 0)
+        assert statistics.calls == (0, 1, 1, 0, 0, 0, 0, 0)
 
 
 @pytest.mark.usefixtures("quick_close", "quick_redial", "quick_tick")

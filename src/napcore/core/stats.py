@@ -86,6 +86,10 @@ class CallStatistics(NamedTuple):
     """Answers whose asker had gone, or whose call had expired."""
     unknown: int
     """Answers to nothing we asked."""
+    held: int = 0
+    """Waiting now for their turn under ``send_rate``; part of ``pending``."""
+    shared: int = 0
+    """Calls answered from another, identical one (``share_gets``); not part of ``forwarded``."""
 
 
 class RelayStatistics(NamedTuple):

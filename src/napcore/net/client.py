@@ -214,14 +214,14 @@ class ClientLink:
                 tg.cancel_scope.cancel()
         finally:
             self._relay.traffic.clients.links.discard(self)
-            self._relay.traffic.calls.forget(self)
+            self._relay.traffic.api.forget(self)
             if session is not None:
                 session.detach(self)
 
     def take_requests(self, messages: list[bytes]) -> None:
         """Requests of one read, in order."""
         for message in messages:
-            self._relay.traffic.take_request(message, self, self.self_id)
+            self._relay.traffic.api.take_request(message, self, self.self_id)
 
     def answer(self, answer: Answer) -> None:
         """Send an answer ahead of queued events."""

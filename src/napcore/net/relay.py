@@ -19,22 +19,23 @@ from anyio.abc import TaskGroup, TaskStatus
 from napcore.core.admission import Door
 from napcore.core.filter import Filter
 from napcore.core.message import check_message_format
-from napcore.core.onebot import NAME, encode_call
+from napcore.core.onebot import NAME
+from napcore.core.pacing import SendRate
 from napcore.core.policy import Policy
 from napcore.core.stats import RelayStatistics
-from napcore.dispatch import Event, Report, peek, peek_request
+from napcore.dispatch import Event, Report, peek
 from napcore.errors import ConfigError
 from napcore.net.client import RemoteClient, Session
 from napcore.net.clients import HEARTBEAT
 from napcore.net.link import CLOSE_TIMEOUT
-from napcore.net.local import Account, PendingCall, Subscription, open_subscription, reply_action
+from napcore.net.local import Caller, Subscription, open_subscription
 from napcore.net.tasks import own_tasks
 from napcore.net.traffic import Traffic
 from napcore.net.upstream import Upstream
 from napcore.net.websocket import check_url
 from napcore.net.ws_client import dial_session, dial_upstream
 from napcore.net.ws_server import Listener, open_listener
-from napcore.types import MessageFormat, Segment
+from napcore.types import MessageFormat, Off
 
 if TYPE_CHECKING:
     from napcore.core.config import Config
@@ -44,7 +45,7 @@ __all__ = ("Relay",)
 _log = logging.getLogger("napcore.relay")
 
 
-class Relay(anyio.AsyncContextManagerMixin):
+class Relay(Caller, anyio.AsyncContextManagerMixin):
     """Events from upstreams to any number of clients, calls the other way; on asyncio or trio.
 
     Use it as ``async with Relay() as relay:`` or ``await task_group.start(relay.serve)``. It
@@ -54,15 +55,25 @@ class Relay(anyio.AsyncContextManagerMixin):
     A fault inside never cancels the host: it is logged, :attr:`failed` is set, and the next call
     of a public method raises it.
 
-    ``call_timeout`` is how many seconds a call may wait for its upstream's answer.
+    ``call_timeout`` is how many seconds a call may wait for its upstream's answer. ``send_rate``
+    holds ``send_*`` calls back: ``"auto"`` for a minute after an upstream was away or a client
+    catches up (5 a second for each account, 1 for each group; at most 20 and 5 at once), ``"safe"``
+    always, two numbers always and with these rates; what would wait for more than 20 s is refused.
+    ``share_gets`` lets identical ``get_*`` calls share one answer: seconds for which it is good,
+    0 only while it is under way.
+
+    Raises:
+        ConfigError: ``send_rate`` or ``share_gets`` is none of these.
     """
 
-    def __init__(self, *, call_timeout: float = 120.0) -> None:
+    def __init__(
+        self, *, call_timeout: float = 120.0, send_rate: SendRate = "auto", share_gets: float | Off = "off"
+    ) -> None:
         self.failed: BaseException | None = None
         """A fault inside napcore, if one happened."""
         self.closing = False
         """Whether it is shutting down: nothing is dialled any more."""
-        self.traffic = Traffic(self, call_timeout)
+        self.traffic = Traffic(self, call_timeout, send_rate, share_gets)
         self._upstreams: list[Upstream] = []
         self._reverse: dict[int, Upstream] = {}
         self._listeners: list[Listener] = []
@@ -79,7 +90,7 @@ class Relay(anyio.AsyncContextManagerMixin):
         Raises:
             ConfigError: something in it cannot be carried out.
         """
-        relay = cls()
+        relay = cls(**config.arguments())
         listen = config.listen
         if listen is not None:
             relay._on_entry = lambda: relay.listen(**listen.arguments())
@@ -258,31 +269,7 @@ class Relay(anyio.AsyncContextManagerMixin):
             CallError: one of its kinds; ``sent`` says whether the upstream got the call.
         """
         self._running()
-        pending = PendingCall(action)
-        request = peek_request(encode_call(action, params))
-        call = self.traffic.forward(request, pending, self_id)
-        try:
-            return await pending.result(timeout)
-        finally:
-            if call is not None:
-                self.traffic.calls.cancel(call)
-
-    async def send(
-        self, event: Event, message: str | list[Segment], *, quote: bool = False, at_sender: bool = False
-    ) -> int:
-        """Answer where ``event`` came from; returns the new message's id.
-
-        Raises:
-            ValueError: the event came neither from a group nor from a user.
-            CallError: as :meth:`call`.
-        """
-        action, params = reply_action(event, message, quote=quote, at_sender=at_sender)
-        data = await self.call(action, params, self_id=event.self_id)
-        return int(data["message_id"])
-
-    def account(self, self_id: int) -> Account:
-        """The account ``self_id``, with every action as a method."""
-        return Account(self, self_id)
+        return await self.traffic.api.ask(action, params, self_id, timeout)
 
     def statistics(self) -> RelayStatistics:
         """A snapshot of everything that is counted."""

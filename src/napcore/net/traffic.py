@@ -1,17 +1,14 @@
-"""The paths of an event, a request and an answer through a relay.
+"""The path of an event through a relay, and the fork where answers leave it.
 
 An event: ``UpstreamLink.take`` -> :meth:`Traffic.take_batch` (peek, account) -> ``Hub.route`` (match,
 encode, offer: ``napcore._dispatch_py`` is the readable form) -> ``flush_ready`` (``napcore._wire_py``),
-which writes to all links at once; ``Session.flush`` -> ``Link`` where that is not the end of it. A
-request: ``ClientLink.take_requests`` -> :meth:`Traffic.take_request` -> ``Calls.forward`` -> the
-upstream's ``RequestLane``. Its answer: :meth:`Traffic.take_batch` -> ``Calls.answer`` -> the asking
-link. Nothing on these paths waits.
+which writes to all links at once; ``Session.flush`` -> ``Link`` where that is not the end of it. An
+answer: :meth:`Traffic.take_batch` -> ``Api``, where requests come along too. Nothing here waits.
 """
 
 from __future__ import annotations
 
 import logging
-import secrets
 import time
 from collections.abc import Mapping
 from itertools import islice
@@ -20,16 +17,18 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.lowlevel
 
-from napcore.core.calls import Answer, Asker, Call, Calls
 from napcore.core.hub import Hub
 from napcore.core.onebot import OWN_META
+from napcore.core.pacing import SendRate
 from napcore.core.stats import LossReport
-from napcore.dispatch import Event, Report, Request, Response, flush_ready, peek_frame, peek_request
+from napcore.dispatch import Event, Report, Response, flush_ready, peek_frame
 from napcore.errors import BadEvent
 from napcore.net.accounts import Accounts
+from napcore.net.api import Api
 from napcore.net.clients import Clients
 from napcore.net.local import Subscription
 from napcore.net.upstream import UpstreamLink
+from napcore.types import Off
 
 if TYPE_CHECKING:
     from napcore.net.relay import Relay
@@ -59,12 +58,13 @@ _log = logging.getLogger("napcore.relay")
 
 
 class Traffic:
-    """What a relay routes with: the hub, the calls in flight, the accounts and the clients."""
+    """What a relay routes with: the hub, the API path, the accounts and the clients."""
 
-    def __init__(self, relay: Relay, call_timeout: float) -> None:
+    def __init__(self, relay: Relay, call_timeout: float, send_rate: SendRate, share_gets: float | Off) -> None:
         self.hub = Hub()
-        self.calls = Calls(secrets.token_hex(4), timeout=call_timeout)
         self.accounts = Accounts()
+        self.api = Api(relay, self.accounts, call_timeout, send_rate, share_gets)
+        self.calls = self.api.calls
         self.clients = Clients(relay)
         self.subscriptions: list[Subscription] = []
         self.received = 0
@@ -88,7 +88,7 @@ class Traffic:
                 self._count_invalid(error, link)
                 continue
             if isinstance(item, Response):
-                self._take_answer(item, link)
+                self.api.take_answer(item, link)
                 continue
             self_id = item.self_id
             if self_id is not None and self_id not in link.self_ids:
@@ -101,23 +101,6 @@ class Traffic:
         if events:
             self.received += len(events)
             self.route(events, link.account)
-
-    def take_request(self, message: bytes, asker: Asker, self_id: int | None) -> None:
-        """A request from a client's link; whatever is wrong with it becomes its answer."""
-        try:
-            request = peek_request(message)
-        except BadEvent as error:
-            echo: bytes | None = b"null"
-            if error.reason == "not a request":
-                item = peek_frame(message)
-                echo = item.echo if isinstance(item, Response) else None
-            asker.answer(self.calls.refuse(1400, echo, asker, str(error)))
-            return
-        self.forward(request, asker, self_id)
-
-    def send_call(self, message: bytes, asker: Asker, link: UpstreamLink) -> None:
-        """A call of the relay's own, to one upstream link."""
-        self._send(peek_request(message), asker, link)
 
     def see_account(self, self_id: int, link: UpstreamLink | None) -> None:
         """A sign of ``self_id`` on ``link`` (None: published in this process); a new account gets its sessions."""
@@ -142,7 +125,7 @@ class Traffic:
         """An upstream link is gone: its calls are answered, its accounts are offline or on another link."""
         self.accounts.lose(link)
         self.invalid += link.link.binary
-        self._hand_out(self.calls.lose(link))
+        self.api.lose(link)
         link.upstream.changed()
 
     def route(self, events: list[Event], account: int) -> Report:
@@ -167,46 +150,6 @@ class Traffic:
                 del self._unflushed[owner]
             _flush(owners)
 
-    def forward(self, request: Request, asker: Asker, self_id: int | None) -> Call | None:
-        """Send a request upstream for the account ``self_id``, or answer it with a failure at once.
-
-        Without one it is the only account, else the one in the request's params.
-        """
-        if self_id is None:
-            self_id = request.self_id if len(self.accounts) != 1 else self.accounts.first
-        if self_id is None:
-            known = ", ".join(map(str, self.accounts)) or "none yet"
-            detail = f"which account is meant? give self_id (known: {known})"
-            asker.answer(self.calls.refuse(1400, request.echo, asker, detail))
-            return None
-        link = self.accounts.link(self_id)
-        if link is None:
-            asker.answer(self.calls.refuse(1501, request.echo, asker))
-            return None
-        return self._send(request, asker, link)
-
-    def _send(self, request: Request, asker: Asker, link: UpstreamLink) -> Call | None:
-        call = self.calls.forward(request, asker, link, time.monotonic())
-        if isinstance(call, Answer):
-            asker.answer(call)
-            return None
-        if not link.lane.offer(call):
-            asker.answer(self.calls.undo(call, asker, 1503))
-            return None
-        link.link.flush()
-        return call
-
-    def _take_answer(self, response: Response, link: UpstreamLink) -> None:
-        if link.turned_down(response):
-            return
-        answer = self.calls.answer(response, link, time.monotonic())
-        if answer is not None:
-            answer.origin.answer(answer)
-
-    def _hand_out(self, answers: list[Answer]) -> None:
-        for answer in answers:
-            answer.origin.answer(answer)
-
     def _count_invalid(self, error: BadEvent, link: UpstreamLink) -> None:
         self.invalid += 1
         now = time.monotonic()
@@ -229,7 +172,7 @@ class Traffic:
         while True:
             await anyio.sleep(TICK)
             now = time.monotonic()
-            self._hand_out(self.calls.expire(now))
+            self.api.expire(now)
             for link in tuple(self.clients.links):
                 link.link.check(now)
             for session in self.clients.sessions():

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from napcore.core.calls import Answer, RequestLane
+from napcore.core.calls import Answer
 from napcore.core.onebot import encode_call, parse_self_id
+from napcore.core.request_lane import RequestLane
 from napcore.core.stats import UpstreamStatistics
 from napcore.dispatch import Response, peek_frame
 from napcore.errors import ConnectionClosed
@@ -117,12 +118,17 @@ class UpstreamLink:
     def __init__(self, relay: Relay, upstream: Upstream, *, masked: bool, calls: bool = True) -> None:
         self.upstream = upstream
         self.lane = RequestLane(masked=masked)
-        self.calls = calls
+        self._calls = calls
         self.self_ids: set[int] = set()
         self.link: Link
         self.refused = False
         """Whether the upstream turned our token down (NapCat accepts first and says 1403 then)."""
         self._relay = relay
+
+    @property
+    def calls(self) -> bool:
+        """Whether calls can be sent on it now."""
+        return self._calls and self.link.open
 
     @property
     def account(self) -> int:
@@ -164,16 +170,23 @@ class UpstreamLink:
             self.refused = True
         return self.refused
 
+    def answered(self) -> None:
+        """An answer came: it carries calls out."""
+
+    def suspect(self, now: float) -> None:
+        """A call has been waiting for its answer for long."""
+
     async def _ask_who(self) -> None:
         await anyio.sleep(PATIENCE)
         if not self.self_ids and self.calls:
-            self._relay.traffic.send_call(encode_call("get_login_info", None), _Asked(self._relay, self), self)
+            self._relay.traffic.api.send_call(encode_call("get_login_info", None), _Asked(self._relay, self), self)
 
 
 class _Asked:
     """Waits for the answer to ``get_login_info``."""
 
     def __init__(self, relay: Relay, link: UpstreamLink) -> None:
+        self.client = link
         self._relay = relay
         self._link = link
 
