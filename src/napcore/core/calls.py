@@ -169,6 +169,11 @@ class Calls:
         unwritten = [call for call in lost if not call.written]
         return self._fail(written, 1502) + self._fail(unwritten, 1501)
 
+    @property
+    def waiting(self) -> int:
+        """Calls that somebody still waits for."""
+        return sum(map(len, self._origins.values()))
+
     def statistics(self) -> CallStatistics:
         """A snapshot of the counters."""
         return CallStatistics(

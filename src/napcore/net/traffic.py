@@ -23,7 +23,7 @@ import anyio.lowlevel
 from napcore.core.calls import Answer, Asker, Call, Calls
 from napcore.core.hub import Hub
 from napcore.core.onebot import OWN_META
-from napcore.core.stats import LossReport
+from napcore.core.stats import ClientStatistics, LossReport, add_up
 from napcore.dispatch import Event, Report, Request, Response, flush_ready, peek_frame, peek_request
 from napcore.errors import BadEvent
 from napcore.net.accounts import Accounts
@@ -73,6 +73,8 @@ class Traffic:
         """Frames that were not valid, dropped on arrival; binary ones are added when their link ends."""
         self.consumed = 0
         """Upstream lifecycle and heartbeat events; every link gets our own."""
+        self.left = add_up()
+        """The ledgers of all subscriptions that have ended, added up."""
         self._relay = relay
         self._unflushed: dict[Any, None] = {}  # owners that a task of its own flushes, in order
         self._losses = LossReport()
@@ -172,6 +174,9 @@ class Traffic:
 
         Without one it is the only account, else the one in the request's params.
         """
+        if self._relay.closing:
+            asker.answer(self.calls.refuse(1501, request.echo, asker, "the relay is shutting down"))
+            return None
         if self_id is None:
             self_id = request.self_id if len(self.accounts) != 1 else self.accounts.first
         if self_id is None:
@@ -218,6 +223,10 @@ class Traffic:
                 error,
                 self.invalid,
             )
+
+    def gone(self) -> ClientStatistics:
+        """The ledgers of all sessions and subscriptions that are no more, added up."""
+        return add_up(self.left, self.clients.gone())
 
     def tell_rest(self, owner: object, name: str, dropped: Mapping[str, int]) -> None:
         """A last word about events a session or subscription lost and nobody has been told of."""

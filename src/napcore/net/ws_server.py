@@ -120,6 +120,9 @@ class Listener:
         if isinstance(head, Refused):
             await _answer(stream, head)
             return
+        if self._relay.closing:
+            await _answer(stream, Refused(503, "the relay is shutting down"))
+            return
         data, request = head
         decision = self._decide(request)
         if isinstance(decision, Refused):
@@ -322,6 +325,8 @@ async def _answer(stream: ByteStream, refusal: Refused) -> None:
     ]
     if refusal.status == 426:
         headers.append(("Upgrade", "websocket"))
+    if refusal.status == 503:
+        headers.append(("Retry-After", "5"))
     if refusal.status == 401:
         headers.append(("WWW-Authenticate", "Bearer"))
     try:
