@@ -131,6 +131,9 @@ class Listener:
         if isinstance(head, Refused):
             await answer(stream, head)
             return
+        if self._relay.closing:
+            await answer(stream, Refused(503, "the relay is shutting down", retry_after=5.0))
+            return
         data, request = head
         decision = self._decide(request, _address(raw), place)
         if isinstance(decision, Refused):
