@@ -13,8 +13,6 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-import napcore.net.relay
-import napcore.net.traffic
 from napcore import BadEvent, CallError, Config, ConfigError, Event, Filter, Policy, Relay
 from napcore.dispatch import Outbox
 from napcore.testing import RecordingClient, Simulator
@@ -106,7 +104,7 @@ async def test_serve_is_ready_when_the_port_is_open() -> None:
     relay = Relay.from_config(config)
     async with anyio.create_task_group() as tasks:
         await tasks.start(relay.serve)
-        assert len(relay._listeners) == 1
+        assert len(relay.listeners) == 1
         tasks.cancel_scope.cancel()
 
 
@@ -153,9 +151,8 @@ async def test_closing_tells_everybody_why(dial: Any) -> None:
 
 @pytest.mark.usefixtures("quick_close")
 async def test_closing_is_bounded_and_what_waits_is_counted(
-    dial: Any, message: Any, until: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    dial: Any, message: Any, until: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(napcore.net.relay, "CLOSE_TIMEOUT", 0.1)
     async with AsyncExitStack() as stack:
         async with Relay() as relay:
             relay.add_client("asleep")
@@ -229,7 +226,7 @@ async def test_from_config() -> None:
             }
         )
         async with Relay.from_config(config) as relay:
-            (listener,) = relay._listeners
+            (listener,) = relay.listeners
             await waiting.connect(listener.url + "/c/waiting")
             await bot.wait_for(lambda: len(bot.meta) == 1)
             await waiting.wait_for(lambda: len(waiting.meta) == 1)

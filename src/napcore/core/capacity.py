@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from napcore.core.throttle import is_loopback, network
 
@@ -22,7 +22,10 @@ GRACE: Final = 0.25
 """Seconds in which an honest peer, whose head comes in one piece, has said who it is."""
 
 
-class Capacity:
+T = TypeVar("T", bound=Hashable)
+
+
+class Capacity(Generic[T]):
     """The places of one listener.
 
     A connection first holds a place among the handshakes. When these are all taken, the one that
@@ -38,13 +41,13 @@ class Capacity:
         self.per_network = per_network
         self.refused = 0
         """Connections turned away, or cut in favour of others, for want of a place."""
-        self._waiting: dict[Hashable, float] = {}  # since when; in order
-        self._links: dict[Hashable, str] = {}
+        self._waiting: dict[T, float] = {}  # since when; in order
+        self._links: dict[T, str] = {}
         self._networks: dict[str, int] = {}
 
-    def arrive(self, connection: Hashable, now: float) -> tuple[bool, Hashable | None]:
+    def arrive(self, connection: T, now: float) -> tuple[bool, T | None]:
         """A connection was accepted. Whether it may stay, and which other one has to be cut for it."""
-        evicted: Hashable | None = None
+        evicted: T | None = None
         if len(self._waiting) >= self.handshakes:
             oldest = next(iter(self._waiting))
             self.refused += 1
@@ -55,7 +58,7 @@ class Capacity:
         self._waiting[connection] = now
         return True, evicted
 
-    def link(self, connection: Hashable, address: str, *, upstream: bool) -> str | None:
+    def link(self, connection: T, address: str, *, upstream: bool) -> str | None:
         """It has said who it is and would become a link; why not, in words, or None if it may."""
         self._waiting.pop(connection, None)
         if upstream:
@@ -72,7 +75,7 @@ class Capacity:
             self._networks[group] = self._networks.get(group, 0) + 1
         return None
 
-    def leave(self, connection: Hashable) -> None:
+    def leave(self, connection: T) -> None:
         """The connection has ended, in whatever state it was."""
         self._waiting.pop(connection, None)
         group = self._links.pop(connection, "")

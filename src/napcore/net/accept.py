@@ -23,7 +23,7 @@ from napcore.core.pacing import Bucket, Rates
 
 __all__ = ("Handshakes", "accept_all", "stop_accepting")
 
-AT_ONCE: Final = 64
+AT_ONCE: Final = 16
 """Connections accepted before other tasks have their turn."""
 
 FIRST_PAUSE: Final = 0.01

@@ -183,6 +183,9 @@ class Link:
                 self.writer.close()
             with anyio.CancelScope(shield=True):
                 await anyio.aclose_forcefully(self._stream)
+            if self.writer is not None and self._protocol.close_rcvd_then_sent is False and self.close_code is not None:
+                # Its close frame answers ours: the peer has read everything before that.
+                self.writer.lane.confirm(self.writer.lane.in_flight_sequence)
             self.lane.lose_link()
             self.closed.set()
 

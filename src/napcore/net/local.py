@@ -14,7 +14,7 @@ from napcore.core.filter import Filter
 from napcore.core.hub import HubClient
 from napcore.core.onebot import OWN_META
 from napcore.core.policy import Policy
-from napcore.core.stats import ClientStatistics
+from napcore.core.stats import ClientStatistics, add_up
 from napcore.dispatch import Event, peek_frame
 from napcore.errors import ActionFailed, AmbiguousAccount, CallTimeout, NotSent, OutcomeUnknown
 from napcore.types import Segment
@@ -95,7 +95,10 @@ async def open_subscription(
     finally:
         traffic.subscriptions.remove(subscription)
         traffic.tell_rest(subscription, name, client.outbox.dropped)
+        # Counted, but no news to who has just left.
+        client.outbox.clear("shutdown")
         traffic.hub.remove(name)
+        traffic.left = add_up(traffic.left, subscription.statistics())
         subscription.close()
 
 

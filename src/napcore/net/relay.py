@@ -27,9 +27,9 @@ from napcore.dispatch import Event, Report, peek
 from napcore.errors import ConfigError
 from napcore.net.client import RemoteClient, Session
 from napcore.net.clients import HEARTBEAT
-from napcore.net.link import CLOSE_TIMEOUT
+from napcore.net.drain import drain
 from napcore.net.local import Caller, Subscription, open_subscription
-from napcore.net.tasks import own_tasks
+from napcore.net.tasks import sheltered_tasks
 from napcore.net.traffic import Traffic
 from napcore.net.upstream import Upstream
 from napcore.net.websocket import check_url
@@ -72,11 +72,11 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
         self.failed: BaseException | None = None
         """A fault inside napcore, if one happened."""
         self.closing = False
-        """Whether it is shutting down: nothing is dialled any more."""
+        """Whether it is shutting down: nothing is dialled, nobody is let in, no call is sent any more."""
         self.traffic = Traffic(self, call_timeout, send_rate, share_gets)
         self._upstreams: list[Upstream] = []
         self._reverse: dict[int, Upstream] = {}
-        self._listeners: list[Listener] = []
+        self.listeners: list[Listener] = []
         self._numbers = count(1)
         self._tasks: TaskGroup | None = None
         self._entered_at = 0.0
@@ -102,25 +102,29 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Relay, None]:
-        async with own_tasks() as self._tasks:
+        async with sheltered_tasks() as self._tasks:
             self._entered_at = time.monotonic()
             self.traffic.hub.check_thread()
             self._tasks.start_soon(self._guard, "the clock", self.traffic.tick)
+            hurried = True
             try:
                 if self._on_entry is not None:
                     await self._on_entry()
                 for upstream in self._upstreams:
                     self._start_upstream(upstream)
                 yield self
+                hurried = False
             finally:
-                with anyio.CancelScope(shield=True):
-                    await self._shut_down()
-                self._tasks = None
+                try:
+                    await drain(self, hurried=hurried)
+                finally:
+                    self._tasks = None
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Run until :meth:`aclose` or cancellation; reports started once everything listens.
 
-        A fault inside napcore ends it too, and is raised.
+        A fault inside napcore ends it too, and is raised. After :meth:`aclose` it takes up to 30 s: calls
+        under way are answered and what waits is written, as far as the peers go along.
         """
         async with self:
             task_status.started()
@@ -154,7 +158,7 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
         tasks = self._running()
         door = Door(token or None, upstream_token or None, tuple(allowed_origins), ssl_context is not None)
         listener = await open_listener(self, host, port, door, ssl_context, allow_anonymous=allow_anonymous)
-        self._listeners.append(listener)
+        self.listeners.append(listener)
         tasks.start_soon(self._guard, f"the listener on port {listener.port}", listener.serve)
         _log.info("listening on %s", listener.url)
         return listener
@@ -272,10 +276,10 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
         return await self.traffic.api.ask(action, params, self_id, timeout)
 
     def statistics(self) -> RelayStatistics:
-        """A snapshot of everything that is counted."""
+        """A snapshot of everything that is counted; once the relay has ended, of how it did."""
         sessions = tuple(session.statistics() for session in self.traffic.clients.sessions())
         local = tuple(subscription.statistics() for subscription in self.traffic.subscriptions)
-        upstreams = (*self._upstreams, *self._reverse.values())
+        upstreams = self.upstreams()
         binary = sum(link.link.binary for upstream in upstreams for link in upstream.links)
         return RelayStatistics(
             uptime=time.monotonic() - self._entered_at if self._tasks is not None else 0.0,
@@ -285,6 +289,7 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
             accounts=self.traffic.accounts.statistics(),
             upstreams=tuple(upstream.statistics() for upstream in upstreams),
             clients=sessions + local,
+            gone=self.traffic.gone(),
             calls=self.traffic.calls.statistics(),
             duplicates=self.traffic.dedup.count,
         )
@@ -298,10 +303,15 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
             upstream = self._reverse[self_id] = Upstream(self, None, self_id=self_id)
         return upstream
 
+    def upstreams(self) -> tuple[Upstream, ...]:
+        """Every upstream, in either role."""
+        return (*self._upstreams, *self._reverse.values())
+
     def start_dialling(self, session: Session) -> None:
-        """Keep a link to a client we dial."""
-        session.scope = anyio.CancelScope()
-        self.start(f"client {session.label}", _scoped, session, dial_session)
+        """Keep a link to a client we dial, unless it is shutting down."""
+        if not self.closing:
+            session.scope = anyio.CancelScope()
+            self.start(f"client {session.label}", _scoped, session, dial_session)
 
     def forget_upstream(self, upstream: Upstream) -> None:
         """Take an upstream that we dialled out of the table."""
@@ -331,12 +341,13 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
     # Its tasks.
 
     def _start_upstream(self, upstream: Upstream) -> None:
-        upstream.scope = anyio.CancelScope()
-        self.start(f"upstream {upstream.name}", _scoped, upstream, dial_upstream)
+        if not self.closing:
+            upstream.scope = anyio.CancelScope()
+            self.start(f"upstream {upstream.name}", _scoped, upstream, dial_upstream)
 
     def start(self, what: str, work: Callable[..., Awaitable[None]], *args: Any) -> None:
-        """Start a task of its own for ``what``, unless it is shutting down."""
-        if self._tasks is not None and not self.closing:
+        """Start a task of its own for ``what``, unless it has ended."""
+        if self._tasks is not None:
             self._tasks.start_soon(self._guard, what, work, *args)
 
     async def _guard(self, what: str, work: Callable[..., Awaitable[None]], *args: Any) -> None:
@@ -356,28 +367,6 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
         if self._tasks is None:
             raise RuntimeError("the relay is not running; enter it with 'async with' or start serve() first")
         return self._tasks
-
-    async def _shut_down(self) -> None:
-        """Close every link with a reason; bounded."""
-        self.closing = True
-        for listener in self._listeners:
-            await listener.aclose()
-        traffic, upstreams = self.traffic, (*self._upstreams, *self._reverse.values())
-        for upstream in upstreams:
-            upstream.retired = True
-        for client in traffic.clients:
-            traffic.clients.forget(client, "shutdown")
-        for subscription in traffic.subscriptions:
-            subscription.close()
-        sources = [link.link for upstream in upstreams for link in upstream.links]
-        sinks = [link.link for link in traffic.clients.links]
-        for link in sources:
-            link.start_close(1001, "the relay is going away")
-        for link in sinks:
-            link.start_close(1012, "the relay is restarting")
-        with anyio.move_on_after(CLOSE_TIMEOUT):
-            for link in sources + sinks:
-                await link.closed.wait()
 
 
 async def _scoped(owner: Session | Upstream, work: Callable[[Any], Awaitable[None]]) -> None:

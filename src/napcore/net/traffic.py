@@ -21,7 +21,7 @@ from napcore.core.dedup import Dedup
 from napcore.core.hub import Hub
 from napcore.core.onebot import OWN_META
 from napcore.core.pacing import SendRate
-from napcore.core.stats import LossReport
+from napcore.core.stats import ClientStatistics, LossReport, add_up
 from napcore.dispatch import Event, Report, Response, flush_ready, peek_frame
 from napcore.errors import BadEvent
 from napcore.net.accounts import Accounts
@@ -75,6 +75,8 @@ class Traffic:
         """Frames that were not valid, dropped on arrival; binary ones are added when their link ends."""
         self.consumed = 0
         """Upstream lifecycle and heartbeat events; every link gets our own."""
+        self.left = add_up()
+        """The ledgers of all subscriptions that have ended, added up."""
         self._relay = relay
         self._unflushed: dict[Any, None] = {}  # owners that a task of its own flushes, in order
         self._losses = LossReport()
@@ -189,6 +191,10 @@ class Traffic:
                 error,
                 self.invalid,
             )
+
+    def gone(self) -> ClientStatistics:
+        """The ledgers of all sessions and subscriptions that are no more, added up."""
+        return add_up(self.left, self.clients.gone())
 
     def tell_rest(self, owner: object, name: str, dropped: Mapping[str, int]) -> None:
         """A last word about events a session or subscription lost and nobody has been told of."""

@@ -53,7 +53,7 @@ async def dial_upstream(upstream: Upstream) -> None:
         upstream.url,
         lambda: _authorization(upstream.token) | {"User-Agent": USER_AGENT},
         serve,
-        lambda: not upstream.retired,
+        lambda: not upstream.retired and not upstream.relay.closing,
         upstream.ssl_context,
     )
 
@@ -102,7 +102,7 @@ async def dial_session(session: Session) -> None:
             client.url,
             lambda: headers,
             serve,
-            lambda: not session.retired,
+            lambda: not session.retired and not session.relay.closing,
             client.ssl_context,
         )
     finally:
