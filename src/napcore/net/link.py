@@ -89,8 +89,8 @@ class Link:
 
     ``on_messages`` is called with the text messages of each read; it must not wait.
     ``stall_limit`` is how many seconds the peer may take nothing while something waits;
-    ``max_in_flight`` is ``Writer``'s. ``between_frames`` says that what came with the handshake
-    was frames as a whole, or nothing.
+    ``max_in_flight`` is ``Writer``'s; ``heard_at`` is when bytes last came. ``between_frames`` says
+    that what came with the handshake was frames as a whole, or nothing.
     """
 
     def __init__(
@@ -125,7 +125,6 @@ class Link:
         self._cutting = False
         self._eof = False
         self.heard_at = 0.0
-        """When bytes last came, on ``time.monotonic()``."""
         self._pending = 0.0 if between_frames else math.inf
         """Bytes received of a frame that is not whole yet; infinite when that cannot be told."""
         self._progress = 0

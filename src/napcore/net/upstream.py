@@ -76,7 +76,7 @@ class Upstream:
         Stalled: it does not answer, not even pings, but its system holds the connection, so it is
         kept. Stuck: it answers pings, but no calls.
         """
-        return self.links[-1].state if self.links else self.down
+        return self.links[-1].state if self.links and not self.retired else self.down
 
     @property
     def self_ids(self) -> frozenset[int]:

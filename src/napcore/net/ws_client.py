@@ -160,8 +160,11 @@ def _lane_of_refusal(error: DialFailed, backoff: Backoff) -> Lane:
 
 
 def _lane_after(link: Link) -> Lane:
-    # 1008 right after the handshake is how SnowLuma, LLBot and Koishi refuse a token.
-    return Lane.AUTH if link.close_code == 1008 else Lane.LOST
+    # 1008 right after the handshake is how SnowLuma, LLBot and Koishi refuse a token; NoneBot2 says
+    # "Duplicate X-Self-ID" with it where its server can refuse in no other way.
+    if link.close_code != 1008:
+        return Lane.LOST
+    return Lane.BUSY if "duplicate" in link.cause.lower() else Lane.AUTH
 
 
 def _authorization(token: str | None) -> dict[str, str]:
