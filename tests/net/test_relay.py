@@ -29,7 +29,7 @@ async def test_publish_takes_events_bytes_and_dicts(message: Any) -> None:
         assert (await anext(subscription)).raw == raw
         assert (await anext(subscription)).data == message(3)
         assert relay.statistics().received == 3
-        assert relay.statistics().accounts == ((10001, True),)
+        assert relay.statistics().accounts == ((10001, True, "online"),)
 
 
 async def test_publish_refuses_what_is_no_event() -> None:
@@ -248,7 +248,7 @@ async def test_statistics_tell_of_everything(message: Any) -> None:
         statistics = relay.statistics()
         assert statistics.uptime > 0
         assert (statistics.received, statistics.invalid, statistics.consumed) == (2, 1, 1)
-        assert statistics.accounts == ((10001, True),)
+        assert statistics.accounts == ((10001, True, "online"),)
         assert [(item.name, item.state, item.self_ids) for item in statistics.upstreams] == [
             (sim.url, "connected", (10001,))
         ]

@@ -55,7 +55,8 @@ class UpstreamStatistics(NamedTuple):
     name: str
     """Its URL without secrets, or the address it dialled from."""
     state: str
-    """``connected``, ``connecting`` or ``absent``."""
+    """``connected``, ``connecting``, ``absent``, ``stalled`` (it is silent, but the connection
+    stands) or ``stuck`` (it answers no calls)."""
     self_ids: tuple[int, ...]
     """Accounts seen on it."""
     received: int
@@ -70,7 +71,10 @@ class AccountStatistics(NamedTuple):
     self_id: int
     """Its QQ number."""
     online: bool
-    """Whether an upstream link serves it now."""
+    """Whether an upstream link serves it now, and has not said that QQ has it offline."""
+    state: str = ""
+    """``online``, ``offline`` (QQ has it so, its upstream says), ``stalled`` (its upstream is) or
+    ``absent`` (it has none)."""
 
 
 class CallStatistics(NamedTuple):
@@ -111,6 +115,8 @@ class RelayStatistics(NamedTuple):
     gone: ClientStatistics
     """Sessions and subscriptions that are no more, added up."""
     calls: CallStatistics
+    duplicates: int = 0
+    """Events that came by another link of their account already."""
 
 
 def as_dict(statistics: RelayStatistics) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from napcore.types import Segment
 if TYPE_CHECKING:
     from napcore.net.traffic import Traffic
 
-__all__ = ("Account", "Caller", "PendingCall", "Subscription", "open_subscription", "reply_action")
+__all__ = ("Account", "Caller", "PendingCall", "Subscription", "Unheard", "open_subscription", "reply_action")
 
 
 class Subscription:
@@ -138,6 +138,17 @@ class PendingCall:
         if own is not None:
             raise own(self._action, message)
         raise ActionFailed(self._action, data.get("retcode"), message, wording, data.get("data"))
+
+
+class Unheard:
+    """Asks without waiting for the answer: what an ``_async`` call leaves behind, or a probe."""
+
+    def __init__(self, client: object) -> None:
+        self.client = client
+        """Whose call it counts as."""
+
+    def answer(self, answer: Answer) -> None:
+        """Nobody waits for it."""
 
 
 _OWN_FAILURES: Mapping[int, Callable[[str, str], Exception]] = {

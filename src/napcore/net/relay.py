@@ -291,6 +291,7 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
             clients=sessions + local,
             gone=self.traffic.gone(),
             calls=self.traffic.calls.statistics(),
+            duplicates=self.traffic.dedup.count,
         )
 
     # What its links and clients ask of it.

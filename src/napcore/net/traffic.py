@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.lowlevel
 
+from napcore.core.dedup import Dedup
 from napcore.core.hub import Hub
 from napcore.core.onebot import OWN_META
 from napcore.core.pacing import SendRate
@@ -66,6 +67,7 @@ class Traffic:
         self.api = Api(relay, self.accounts, call_timeout, send_rate, share_gets)
         self.calls = self.api.calls
         self.clients = Clients(relay)
+        self.dedup = Dedup()
         self.subscriptions: list[Subscription] = []
         self.received = 0
         """Events that came from upstreams and publishers."""
@@ -98,7 +100,14 @@ class Traffic:
             if item.kind in OWN_META:
                 self.consumed += 1
                 if item.kind == "meta_event.heartbeat":
+                    link.beat(item)
                     self.accounts.report(self_id or link.account, _says_online(item))
+            elif item.kind == "notice.bot_offline":
+                self.accounts.report(self_id or link.account, False)
+            elif self.accounts.offline and item.post_type == "message":
+                self.accounts.report(self_id or link.account, True)
+            if self.dedup and self.dedup.repeated(item, self_id or link.account, link, time.monotonic()):
+                continue
             events.append(item)
         if events:
             self.received += len(events)
@@ -117,15 +126,34 @@ class Traffic:
                     self_id,
                 )
             link.self_ids.add(self_id)
+        had = self.accounts.links(self_id)
+        known = self_id in self.accounts
         if self.accounts.see(self_id, link):
             _log.info("account %d: first seen%s", self_id, f" on {link.upstream.name}" if link else "")
             self.clients.greet(self_id)
+        if link is not None and link not in had:
+            self._welcome(self_id, link, had, known)
         if link is not None:
             link.upstream.see(self_id)
+
+    def _welcome(self, self_id: int, link: UpstreamLink, others: list[UpstreamLink], known: bool) -> None:
+        """The account has one more link."""
+        now = time.monotonic()
+        self.dedup.links(self_id, len(others) + 1, now)
+        if others:
+            _log.info(
+                "account %d: upstream %s is one more link of it; the newest takes calls", self_id, link.upstream.name
+            )
+        elif known:
+            self.api.pacing.disturb(self_id, now)
+        for other in others:
+            other.doubt()
 
     def lose_upstream(self, link: UpstreamLink) -> None:
         """An upstream link is gone: its calls are answered, its accounts are offline or on another link."""
         self.accounts.lose(link)
+        for self_id in link.self_ids:
+            self.dedup.links(self_id, len(self.accounts.links(self_id)), time.monotonic())
         self.invalid += link.link.binary
         self.api.lose(link)
         link.upstream.changed()

@@ -11,15 +11,13 @@ import logging
 import ssl
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import anyio.lowlevel
 import h11
-from anyio.abc import ByteStream, SocketAttribute, SocketStream, TaskGroup
-from anyio.abc import Listener as StreamListener
+from anyio.abc import ByteStream, SocketAttribute, SocketListener, SocketStream, TaskGroup
 from anyio.streams.tls import TLSStream
 from websockets.frames import Frame
 from websockets.http11 import Request
@@ -30,10 +28,11 @@ from napcore.core.capacity import Capacity
 from napcore.core.onebot import MAX_FRAME
 from napcore.core.throttle import Throttle
 from napcore.errors import ConfigError
+from napcore.net.accept import Handshakes, accept_all, stop_accepting
 from napcore.net.client import ClientLink
 from napcore.net.http_head import HEAD_TIMEOUT, answer, read_head, wants_upgrade
 from napcore.net.link import Link
-from napcore.net.sockets import bind
+from napcore.net.sockets import UPSTREAM_PATIENCE, bind, watch_peer
 from napcore.net.upstream import UpstreamLink
 from napcore.net.websocket import SILENT, head_ends
 
@@ -54,7 +53,7 @@ class Listener:
     def __init__(
         self,
         relay: Relay,
-        sockets: list[StreamListener[SocketStream]],
+        sockets: list[SocketListener],
         host: str,
         port: int,
         door: Door,
@@ -68,6 +67,7 @@ class Listener:
         self._sockets = sockets
         self._door = door
         self._ssl_context = ssl_context
+        self._handshakes = Handshakes()
         self._throttle = Throttle()
         self._capacity: Capacity[anyio.CancelScope] = Capacity()
         self._turn = anyio.Lock()
@@ -79,15 +79,14 @@ class Listener:
             for socket in self._sockets:
                 tg.start_soon(self._serve_socket, socket, tg)
 
-    async def _serve_socket(self, socket: StreamListener[SocketStream], connections: TaskGroup) -> None:
-        with suppress(anyio.ClosedResourceError):
-            # In a group of its own it would cut every connection when it is closed.
-            await socket.serve(self._accept, connections)
+    async def _serve_socket(self, socket: SocketListener, connections: TaskGroup) -> None:
+        # In a group of its own it would cut every connection when it is closed.
+        await accept_all(socket, self._accept, connections)
 
     async def aclose(self) -> None:
         """Stop listening. Links that are open stay."""
         for socket in self._sockets:
-            await socket.aclose()
+            await stop_accepting(socket)
 
     async def _accept(self, stream: SocketStream) -> None:
         """One connection, from its first byte to its end; nothing it does leaves here."""
@@ -149,6 +148,9 @@ class Listener:
             if decision.status not in (429, 503):
                 _log.warning("connection from %s refused: %d %s", _peer(raw), decision.status, decision.text)
             await answer(stream, decision)
+            return
+        if decision.role == "client" and not self._handshakes.admit():
+            await answer(stream, Refused(503, "too many connections at once", retry_after=2.0))
             return
         protocol = ServerProtocol(max_size=MAX_FRAME, logger=SILENT)
         protocol.receive_data(data)
@@ -225,6 +227,7 @@ class Listener:
             upstream.name, stream, protocol, uplink.lane, uplink.take, early=early, between_frames=between_frames
         )
         link.stall_limit = 600.0 if link.loopback else 10.0
+        watch_peer(stream, remote=not link.loopback, patience=UPSTREAM_PATIENCE)
         _log.info("upstream %s: connected", upstream.name)
         await uplink.run(link)
         _log.warning("upstream %s: %s", upstream.name, link.cause)
@@ -285,6 +288,7 @@ class Listener:
             max_in_flight=policy.window,
         )
         link.stall_limit = policy.stall_limit(link.loopback)
+        watch_peer(stream, remote=not link.loopback, patience=link.stall_limit)
         client_link.connect(link)
         return client_link
 
@@ -314,7 +318,7 @@ async def open_listener(
     hosts = [host] if isinstance(host, str) else list(host)
     if not allow_anonymous:
         _check_exposed(hosts, door.token)
-    sockets: list[StreamListener[SocketStream]] = []
+    sockets: list[SocketListener] = []
     for name in hosts:
         try:
             bound = await bind(name, port)
