@@ -25,6 +25,7 @@ from napcore.core.policy import Policy
 from napcore.core.stats import RelayStatistics
 from napcore.dispatch import Event, Report, peek
 from napcore.errors import ConfigError
+from napcore.net.accounts import ACCOUNTS
 from napcore.net.client import RemoteClient, Session
 from napcore.net.clients import HEARTBEAT
 from napcore.net.drain import drain
@@ -296,10 +297,15 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
 
     # What its links and clients ask of it.
 
-    def reverse_upstream(self, self_id: int) -> Upstream:
-        """The upstream that dials us for ``self_id``."""
+    def reverse_upstream(self, self_id: int) -> Upstream | None:
+        """The upstream that dials us for ``self_id``; None if there are as many as there may be accounts."""
         upstream = self._reverse.get(self_id)
         if upstream is None:
+            if len(self._reverse) >= ACCOUNTS:
+                absent = next((number for number, other in self._reverse.items() if not other.links), None)
+                if absent is None:
+                    return None
+                del self._reverse[absent]
             upstream = self._reverse[self_id] = Upstream(self, None, self_id=self_id)
         return upstream
 

@@ -80,7 +80,7 @@ class Traffic:
         self._relay = relay
         self._unflushed: dict[Any, None] = {}  # owners that a task of its own flushes, in order
         self._losses = LossReport()
-        self._told_invalid = -60.0
+        self._told_invalid = self._told_full = -60.0
 
     def take_batch(self, messages: list[bytes], link: UpstreamLink) -> None:
         """What one read from an upstream brought: events to route, answers to hand back."""
@@ -115,6 +115,9 @@ class Traffic:
 
     def see_account(self, self_id: int, link: UpstreamLink | None) -> None:
         """A sign of ``self_id`` on ``link`` (None: published in this process); a new account gets its sessions."""
+        if self.accounts.full and self_id not in self.accounts:
+            self._tell_full(link)
+            return
         if link is not None:
             expected = link.upstream.self_id
             if expected is not None and expected != self_id and not link.self_ids - {expected}:
@@ -135,6 +138,13 @@ class Traffic:
             self._welcome(self_id, link, had, known)
         if link is not None:
             link.upstream.see(self_id)
+
+    def _tell_full(self, link: UpstreamLink | None) -> None:
+        now = time.monotonic()
+        if now - self._told_full >= 60.0:
+            self._told_full = now
+            where = f"upstream {link.upstream.name}" if link else "this process"
+            _log.warning("%s names more than %d accounts; no more are taken in", where, len(self.accounts))
 
     def _welcome(self, self_id: int, link: UpstreamLink, others: list[UpstreamLink], known: bool) -> None:
         """The account has one more link."""

@@ -222,6 +222,10 @@ class Listener:
     ) -> None:
         relay = self._relay
         upstream = relay.reverse_upstream(who.self_id or 0)
+        if upstream is None:
+            protocol.send_close(1013, "too many accounts")
+            await stream.send(b"".join(protocol.data_to_send()))
+            return
         uplink = UpstreamLink(relay, upstream, masked=False, calls=who.calls)
         link = Link(
             upstream.name, stream, protocol, uplink.lane, uplink.take, early=early, between_frames=between_frames
