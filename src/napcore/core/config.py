@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
@@ -13,11 +13,12 @@ from msgspec import Struct
 
 from napcore.core.admission import is_local
 from napcore.core.filter import Filter
+from napcore.core.hub import MEMORY_LIMIT
 from napcore.core.onebot import NAME
 from napcore.core.policy import Policy
 from napcore.core.tables import NOT_BUILT, read_fields
 from napcore.errors import ConfigError, ConfigProblem
-from napcore.types import FailMode, MessageFormat, Overflow
+from napcore.types import Delivery, FailMode, MessageFormat, Overflow
 
 __all__ = ("ClientConfig", "Config", "DefaultsConfig", "ListenConfig", "QueueConfig", "UpstreamConfig")
 
@@ -64,7 +65,7 @@ class QueueConfig(Table, frozen=True, kw_only=True):
     notice_ttl: float | None = None
     request_ttl: float | None = None
     hold: float | None = None
-    delivery: Literal["at_most_once", "at_least_once"] | None = None
+    delivery: Delivery | None = None
     max_in_flight: float | None = None
     write_timeout: float | None = None
 
@@ -79,8 +80,6 @@ class QueueConfig(Table, frozen=True, kw_only=True):
             Policy(**self.arguments())
         except ConfigError as error:
             found += [problem._replace(key=_join(path, problem.key)) for problem in error.errors]
-        if self.delivery == "at_least_once":
-            found.append(ConfigProblem(None, None, _join(path, "delivery"), NOT_BUILT))
         if self.hold not in (None, 0):
             found.append(ConfigProblem(None, None, _join(path, "hold"), f"{NOT_BUILT}, or write 0"))
         return found
@@ -249,6 +248,7 @@ class Config(Table, frozen=True, kw_only=True):
     upstream: tuple[UpstreamConfig, ...] = ()
     client: tuple[ClientConfig, ...] = ()
     defaults: DefaultsConfig = DefaultsConfig()
+    memory_limit: float = MEMORY_LIMIT
 
     def __post_init__(self) -> None:
         if found := self.problems(""):
@@ -267,6 +267,7 @@ class Config(Table, frozen=True, kw_only=True):
         told = {problem.key for problem in found}
         doors = listen is not None or "listen" not in data
         more = _problems(values.get("defaults"), listen, upstream, client, doors=doors)
+        more += _memory_limit(values.get("memory_limit", MEMORY_LIMIT))
         found += [problem for problem in more if problem.key not in told]
         if found:
             raise ConfigError(found)
@@ -274,7 +275,8 @@ class Config(Table, frozen=True, kw_only=True):
 
     def problems(self, path: str) -> list[ConfigProblem]:
         """Every table's problems, and what does not go together."""
-        return _problems(self.defaults, self.listen, self.upstream, self.client, doors=True)
+        found = _problems(self.defaults, self.listen, self.upstream, self.client, doors=True)
+        return found + _memory_limit(self.memory_limit)
 
 
 def _problems(
@@ -364,6 +366,12 @@ def _heartbeat(seconds: float, path: str) -> list[ConfigProblem]:
     if 0 < seconds < math.inf:
         return []
     return [ConfigProblem(None, None, _join(path, "heartbeat"), f"must be more than 0 and finite, not {seconds:g}")]
+
+
+def _memory_limit(size: float) -> list[ConfigProblem]:
+    if size > 0:
+        return []
+    return [ConfigProblem(None, None, "memory_limit", f"must be more than 0, not {size:g}")]
 
 
 def _doubles(table: str, key: str, values: Sequence[str | None]) -> list[ConfigProblem]:

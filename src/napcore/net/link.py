@@ -43,6 +43,9 @@ CLOSE_TIMEOUT: Final = 2.0
 """Seconds a close handshake may take before the connection is cut."""
 
 
+TOO_BIG: Final = 1009
+"""The close code for a message that is too big to process (RFC 6455, 7.4.1)."""
+
 _log = logging.getLogger("napcore.link")
 
 
@@ -71,8 +74,8 @@ class Lane(Protocol):
         """They are out; returns the sequence of the last event among them."""
         ...
 
-    def lose_link(self) -> int:
-        """The link is gone."""
+    def lose_link(self, refused_size: bool = ..., /) -> int:
+        """The link is gone; the peer had closed it for the size of a frame."""
         ...
 
 
@@ -182,7 +185,7 @@ class Link:
                 self.writer.close()
             with anyio.CancelScope(shield=True):
                 await anyio.aclose_forcefully(self._stream)
-            self.lane.lose_link()
+            self.lane.lose_link(self.close_code == TOO_BIG)
             self.closed.set()
 
     def flush(self) -> None:

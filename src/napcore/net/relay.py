@@ -18,6 +18,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from napcore.core.admission import Door
 from napcore.core.filter import Filter
+from napcore.core.hub import MEMORY_LIMIT
 from napcore.core.message import check_message_format
 from napcore.core.onebot import NAME, encode_call
 from napcore.core.policy import Policy
@@ -54,15 +55,15 @@ class Relay(anyio.AsyncContextManagerMixin):
     A fault inside never cancels the host: it is logged, :attr:`failed` is set, and the next call
     of a public method raises it.
 
-    ``call_timeout`` is how many seconds a call may wait for its upstream's answer.
+    ``memory_limit`` is that of a ``Hub``; ``call_timeout`` is how many seconds a call may wait for its answer.
     """
 
-    def __init__(self, *, call_timeout: float = 120.0) -> None:
+    def __init__(self, *, memory_limit: float = MEMORY_LIMIT, call_timeout: float = 120.0) -> None:
         self.failed: BaseException | None = None
         """A fault inside napcore, if one happened."""
         self.closing = False
         """Whether it is shutting down: nothing is dialled any more."""
-        self.traffic = Traffic(self, call_timeout)
+        self.traffic = Traffic(self, call_timeout, memory_limit)
         self._upstreams: list[Upstream] = []
         self._reverse: dict[int, Upstream] = {}
         self._listeners: list[Listener] = []
@@ -79,7 +80,7 @@ class Relay(anyio.AsyncContextManagerMixin):
         Raises:
             ConfigError: something in it cannot be carried out.
         """
-        relay = cls()
+        relay = cls(memory_limit=config.memory_limit)
         listen = config.listen
         if listen is not None:
             relay._on_entry = lambda: relay.listen(**listen.arguments())
@@ -295,6 +296,7 @@ class Relay(anyio.AsyncContextManagerMixin):
             received=self.traffic.received,
             invalid=self.traffic.invalid + binary,
             consumed=self.traffic.consumed,
+            memory=self.traffic.hub.router.memory,
             accounts=self.traffic.accounts.statistics(),
             upstreams=tuple(upstream.statistics() for upstream in upstreams),
             clients=sessions + local,
