@@ -167,7 +167,7 @@ cdef class Router:
         ValueError: ``memory_limit`` is 0, negative or NaN.
     """
 
-    def __init__(self, *, memory_limit=INFINITY):
+    def __init__(self, memory_limit=INFINITY):
         self.memory_limit = most("memory_limit", memory_limit)
 
     def __cinit__(self):

@@ -76,7 +76,7 @@ class Router:
         "_texts",
     )
 
-    def __init__(self, *, memory_limit: float = math.inf) -> None:
+    def __init__(self, memory_limit: float = math.inf) -> None:
         self._memory_limit = bound("memory_limit", memory_limit)
         self._budget = Budget()
         self._keepers: dict[int, int] = {}  # from a row to the one that says what of it is kept
