@@ -297,6 +297,52 @@ def masked_frame(data, key, opcode=1):
     return make_frame(payload, check_opcode(opcode), <const uint8_t *> PyBytes_AS_STRING(key))
 
 
+def join_frame(parts, key):
+    """One final text frame of the ``parts`` in a row, copied once; masked if there is a key.
+
+    Raises:
+        TypeError: a part is neither bytes nor a memoryview, or ``key`` is not bytes.
+        ValueError: ``key`` is not 4 bytes, or a view is not of single bytes in a row.
+    """
+    if key is not None and len(plain_bytes(key)) != 4:
+        raise ValueError("a masking key has 4 bytes")
+    cdef tuple whole = tuple(parts)
+    cdef uint64_t size = 0
+    for part in whole:
+        if isinstance(part, memoryview):
+            if part.format != "B" or not part.c_contiguous:
+                raise ValueError("a part is not single bytes in a row")
+        else:
+            plain_bytes(part)
+        size += <uint64_t> len(part)
+    cdef size_t head_size = nc_frame_head_size(size)
+    cdef size_t key_size = 0 if key is None else 4
+    cdef bytes made = PyBytes_FromStringAndSize(NULL, head_size + key_size + size)
+    cdef uint8_t *out = <uint8_t *> PyBytes_AS_STRING(made)
+    cdef const unsigned char[::1] view
+    cdef uint8_t turned[4]
+    cdef size_t at = 0
+    cdef int place
+    nc_frame_head(out, 1, size, 0 if key is None else 0x80)
+    out += head_size
+    if key is not None:
+        memcpy(out, PyBytes_AS_STRING(key), 4)
+        out += 4
+    for part in whole:
+        view = part
+        if view.shape[0] == 0:
+            continue
+        if key is None:
+            memcpy(out + at, &view[0], view.shape[0])
+        else:
+            # Each part goes on in the key where the one before it ended.
+            for place in range(4):
+                turned[place] = (<const uint8_t *> PyBytes_AS_STRING(key))[(at + place) % 4]
+            nc_mask(out + at, &view[0], view.shape[0], turned)
+        at += view.shape[0]
+    return made
+
+
 def sse_block(data):
     """One event of a server-sent event stream (WHATWG HTML, 9.2.6): its data, a line each, and an empty line.
 

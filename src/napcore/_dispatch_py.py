@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 from napcore._event_py import Buffer, Event, Request, Response, peek, peek_frame, peek_request, with_bytes
-from napcore._frame_py import frame, masked_frame, sse_block
+from napcore._frame_py import frame, join_frame, masked_frame, sse_block
 from napcore._json_py import MAX_DEPTH
 from napcore._ledger_py import Parcel
 from napcore._message_py import convert_bytes, format_message, parse_message, plain_text
@@ -41,6 +41,7 @@ __all__ = (
     "fan_out",
     "format_message",
     "frame",
+    "join_frame",
     "masked_frame",
     "parse_message",
     "peek",

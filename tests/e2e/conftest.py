@@ -21,7 +21,7 @@ from anyio.abc import TaskGroup
 from napcore import Filter, Relay
 from napcore.net.relay import RemoteClient
 from napcore.net.ws_server import Listener
-from napcore.testing import Simulator
+from napcore.testing import Simulator, check_ledger
 from napcore.testing.change import Change
 from napcore.types import MessageFormat
 
@@ -198,6 +198,7 @@ class Stage:
             await self._exits.aclose()
         if kind is None:
             self.check_relay()
+        check_ledger(self.relay, ended=True)
 
     def check(self) -> None:
         """Assert that the ledgers close and that nothing ended or failed."""
@@ -207,9 +208,7 @@ class Stage:
         statistics = self.relay.statistics()
         assert statistics.invalid == 0
         assert statistics.clients
-        for client in statistics.clients:
-            rest = client.confirmed + client.unconfirmed + client.queued + sum(client.dropped.values())
-            assert client.received == rest, client
+        check_ledger(statistics)
 
     def check_relay(self) -> None:
         """Assert that nothing failed inside the relay."""

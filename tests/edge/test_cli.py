@@ -21,7 +21,7 @@ from napcore.edge import logs
 from napcore.edge.cli import demo as demo_module
 from napcore.edge.cli import main
 from napcore.errors import ConfigError
-from napcore.testing import RecordingClient
+from napcore.testing import RecordingClient, Simulator
 from napcore.testing.demo import ClientResult, DemoResult
 
 UPSTREAM = '[[upstream]]\nurl = "ws://127.0.0.1:1"\n'
@@ -264,6 +264,47 @@ def test_run_until_a_signal(tmp_path: Path, number: signal.Signals, backend: str
     assert (code, out) == (0, "")
     assert err.endswith("Stopped.\n")
     assert "Traceback" not in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+async def test_run_writes_its_statistics_when_it_ends(tmp_path: Path, backend: str) -> None:
+    file, statistics = tmp_path / "napcore.toml", tmp_path / "statistics.json"
+    async with RecordingClient() as bot:
+        file.write_text(f'[[client]]\nname = "bot"\nurl = "{await bot.listen()}"\n[listen]\nport = 0\n')
+        process = await anyio.to_thread.run_sync(
+            start, "run", str(file), "--backend", backend, "--statistics", str(statistics)
+        )
+        try:
+            line = await anyio.to_thread.run_sync(
+                wait_for_line, process.stderr, r"listening on (ws://127\.0\.0\.1:\d+)"
+            )
+            async with Simulator(10001) as sim:
+                sim.connect(line[1])
+                await bot.wait_for(lambda: len(bot.meta) == 1)
+                for _ in range(5):
+                    await sim.emit(sim.events.next())
+                await bot.received(5)
+                process.send_signal(signal.SIGTERM)
+                code, out, _ = await anyio.to_thread.run_sync(finish, process)
+        finally:
+            process.kill()
+    assert (code, out) == (0, "")
+    (told,) = statistics.read_text().splitlines()
+    (client,) = json.loads(told)["clients"]
+    assert (client["name"], client["received"], client["confirmed"], client["dropped"]) == ("bot", 5, 5, {})
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_statistics_that_cannot_be_written_are_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "napcore.toml"
+    file.write_text('[listen]\nhost = "127.0.0.1"\nport = 0\n')
+    with start("run", str(file), "--statistics", str(tmp_path)) as process:
+        wait_for_line(process.stderr, r"listening on ws://127\.0\.0\.1:\d+")
+        process.send_signal(signal.SIGTERM)
+        code, out, err = finish(process)
+    assert (code, out) == (1, "")
+    assert err.endswith(f"Statistics not written to {tmp_path}: Is a directory\n")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")

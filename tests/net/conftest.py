@@ -28,6 +28,7 @@ from websockets.protocol import CLIENT, Protocol, State
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
+import napcore.net.drain
 import napcore.net.link
 import napcore.net.traffic
 import napcore.net.upstream
@@ -368,8 +369,11 @@ def quick_tick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def quick_close(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A peer that does not complete the close handshake is cut after 50 ms."""
+    """A peer that does not complete the close handshake is cut after 50 ms, and a drain waits 0.1 s for others."""
     monkeypatch.setattr(napcore.net.link, "CLOSE_TIMEOUT", 0.05)
+    monkeypatch.setattr(napcore.net.drain, "CLOSE_TIMEOUT", 0.1)
+    monkeypatch.setattr(napcore.net.drain, "CALL_LIMIT", 0.1)
+    monkeypatch.setattr(napcore.net.drain, "FLUSH_LIMIT", 0.1)
 
 
 @contextmanager

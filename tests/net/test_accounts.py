@@ -10,6 +10,7 @@ class Link:
 
     def __init__(self, calls: bool = True) -> None:
         self.calls = calls
+        self.state = "connected"
 
 
 def test_accounts_stay_in_the_order_of_their_first_sign() -> None:
@@ -48,9 +49,9 @@ def test_an_account_is_online_while_it_is_served_and_its_upstream_does_not_deny_
     accounts = Accounts()
     link: Any = Link()
     accounts.see(5, link)
-    assert accounts.statistics() == ((5, True),)
+    assert accounts.statistics() == ((5, True, "online"),)
     accounts.report(5, online=False)
-    assert accounts.statistics() == ((5, False),)
+    assert accounts.statistics() == ((5, False, "offline"),)
     accounts.report(5, online=True)
     assert accounts.online(5)
     accounts.report(5, online=False)

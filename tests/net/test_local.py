@@ -251,6 +251,7 @@ async def test_an_upstream_that_dies_leaves_the_outcome_unknown() -> None:
         assert sim.called == 1
 
 
+@pytest.mark.usefixtures("quick_close")
 async def test_a_closing_relay_answers_who_still_waits() -> None:
     failures: list[CallError] = []
 

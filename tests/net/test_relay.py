@@ -13,8 +13,6 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-import napcore.net.relay
-import napcore.net.traffic
 from napcore import BadEvent, CallError, Config, ConfigError, Event, Filter, Policy, Relay
 from napcore.dispatch import Outbox
 from napcore.testing import RecordingClient, Simulator
@@ -31,7 +29,7 @@ async def test_publish_takes_events_bytes_and_dicts(message: Any) -> None:
         assert (await anext(subscription)).raw == raw
         assert (await anext(subscription)).data == message(3)
         assert relay.statistics().received == 3
-        assert relay.statistics().accounts == ((10001, True),)
+        assert relay.statistics().accounts == ((10001, True, "online"),)
 
 
 async def test_publish_refuses_what_is_no_event() -> None:
@@ -106,7 +104,7 @@ async def test_serve_is_ready_when_the_port_is_open() -> None:
     relay = Relay.from_config(config)
     async with anyio.create_task_group() as tasks:
         await tasks.start(relay.serve)
-        assert len(relay._listeners) == 1
+        assert len(relay.listeners) == 1
         tasks.cancel_scope.cancel()
 
 
@@ -153,9 +151,8 @@ async def test_closing_tells_everybody_why(dial: Any) -> None:
 
 @pytest.mark.usefixtures("quick_close")
 async def test_closing_is_bounded_and_what_waits_is_counted(
-    dial: Any, message: Any, until: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    dial: Any, message: Any, until: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(napcore.net.relay, "CLOSE_TIMEOUT", 0.1)
     async with AsyncExitStack() as stack:
         async with Relay() as relay:
             relay.add_client("asleep")
@@ -228,7 +225,7 @@ async def test_from_config() -> None:
             }
         )
         async with Relay.from_config(config) as relay:
-            (listener,) = relay._listeners
+            (listener,) = relay.listeners
             await waiting.connect(listener.url + "/c/waiting")
             await bot.wait_for(lambda: len(bot.meta) == 1)
             await waiting.wait_for(lambda: len(waiting.meta) == 1)
@@ -250,7 +247,7 @@ async def test_statistics_tell_of_everything(message: Any) -> None:
         statistics = relay.statistics()
         assert statistics.uptime > 0
         assert (statistics.received, statistics.invalid, statistics.consumed) == (2, 1, 1)
-        assert statistics.accounts == ((10001, True),)
+        assert statistics.accounts == ((10001, True, "online"),)
         assert [(item.name, item.state, item.self_ids) for item in statistics.upstreams] == [
             (sim.url, "connected", (10001,))
         ]
@@ -258,7 +255,7 @@ async def test_statistics_tell_of_everything(message: Any) -> None:
         assert client._replace(queued_bytes=0, max_queued=0) == (
             "bot", 10001, "connected", 1, 1, 0, 0, 0, 0, {}, 0, 1,
         )  # fmt: skip
-        assert statistics.calls == (0, 1, 1, 0, 0, 0)
+        assert statistics.calls == (0, 1, 1, 0, 0, 0, 0, 0)
 
 
 @pytest.mark.usefixtures("quick_close", "quick_redial", "quick_tick")

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from typing import Any
 
 import anyio
@@ -134,3 +135,51 @@ def test_a_signal_ends_it_in_good_order(loop: str, number: signal.Signals) -> No
         child.send_signal(number)
         out, err = child.communicate(timeout=10)
     assert (out, err, child.returncode) == ("leaving\nreturned None\n", "", 0)
+
+
+ENDING = """
+import sys
+import anyio
+from napcore import Relay, run
+from napcore.testing import RecordingClient, Simulator
+
+relay = Relay()
+
+async def main():
+    async with Simulator(10001) as sim, RecordingClient() as bot:
+        sim.on_call = lambda request: None
+        async with relay:
+            await relay.add_upstream(await sim.listen()).ready()
+            await bot.connect((await relay.listen("127.0.0.1", 0)).url)
+            bot.send({"action": "get_status"})
+            await sim.wait_called()
+            print("ready", flush=True)
+            try:
+                await anyio.sleep_forever()
+            finally:
+                print("leaving", flush=True)
+
+run(main, backend=sys.argv[1], use_uvloop=sys.argv[2] == "uvloop")
+print("pending", relay.statistics().calls.pending, flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop", "trio"])
+def test_a_second_signal_ends_it_at_once(loop: str, number: signal.Signals) -> None:
+    if importlib.util.find_spec(loop) is None:
+        pytest.skip(f"{loop} is not installed")
+    backend = "trio" if loop == "trio" else "asyncio"
+    with subprocess.Popen(
+        [sys.executable, "-c", ENDING, backend, loop], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        child.send_signal(number)
+        assert child.stdout.readline() == "leaving\n"
+        # The call under way has ten seconds now. Its upstream and its asker are in the same program, and gone already.
+        start = time.monotonic()
+        child.send_signal(number)
+        out, err = child.communicate(timeout=10)
+    assert (out, err, child.returncode) == ("pending 0\n", "", 0)
+    assert time.monotonic() - start < 5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 __all__ = (
     "AccountStatistics",
@@ -12,6 +12,8 @@ __all__ = (
     "LossReport",
     "RelayStatistics",
     "UpstreamStatistics",
+    "add_up",
+    "as_dict",
 )
 
 
@@ -53,7 +55,8 @@ class UpstreamStatistics(NamedTuple):
     name: str
     """Its URL without secrets, or the address it dialled from."""
     state: str
-    """``connected``, ``connecting`` or ``absent``."""
+    """``connected``, ``connecting``, ``absent``, ``stalled`` (it is silent, but the connection
+    stands) or ``stuck`` (it answers no calls)."""
     self_ids: tuple[int, ...]
     """Accounts seen on it."""
     received: int
@@ -68,7 +71,10 @@ class AccountStatistics(NamedTuple):
     self_id: int
     """Its QQ number."""
     online: bool
-    """Whether an upstream link serves it now."""
+    """Whether an upstream link serves it now, and has not said that QQ has it offline."""
+    state: str = ""
+    """``online``, ``offline`` (QQ has it so, its upstream says), ``stalled`` (its upstream is) or
+    ``absent`` (it has none)."""
 
 
 class CallStatistics(NamedTuple):
@@ -86,6 +92,10 @@ class CallStatistics(NamedTuple):
     """Answers whose asker had gone, or whose call had expired."""
     unknown: int
     """Answers to nothing we asked."""
+    held: int = 0
+    """Waiting now for their turn under ``send_rate``; part of ``pending``."""
+    shared: int = 0
+    """Calls answered from another, identical one (``share_gets``); not part of ``forwarded``."""
 
 
 class RelayStatistics(NamedTuple):
@@ -104,7 +114,44 @@ class RelayStatistics(NamedTuple):
     accounts: tuple[AccountStatistics, ...]
     upstreams: tuple[UpstreamStatistics, ...]
     clients: tuple[ClientStatistics, ...]
+    gone: ClientStatistics
+    """Sessions and subscriptions that are no more, added up."""
     calls: CallStatistics
+    duplicates: int = 0
+    """Events that came by another link of their account already."""
+
+
+def as_dict(statistics: RelayStatistics) -> dict[str, Any]:
+    """The same figures as JSON takes them."""
+    return {name: _plain(value) for name, value in statistics._asdict().items()}
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "_asdict"):
+        return {name: _plain(inner) for name, inner in value._asdict().items()}
+    return [_plain(inner) for inner in value] if isinstance(value, tuple) else value
+
+
+def add_up(*parts: ClientStatistics) -> ClientStatistics:
+    """The ledgers of several sessions in one, which has no name; ``max_queued`` is the largest of theirs."""
+    dropped: dict[str, int] = {}
+    for part in parts:
+        for reason, count in part.dropped.items():
+            dropped[reason] = dropped.get(reason, 0) + count
+    return ClientStatistics(
+        name="",
+        self_id=None,
+        state="absent",
+        received=sum(part.received for part in parts),
+        confirmed=sum(part.confirmed for part in parts),
+        unconfirmed=sum(part.unconfirmed for part in parts),
+        queued=sum(part.queued for part in parts),
+        queued_bytes=sum(part.queued_bytes for part in parts),
+        max_queued=max((part.max_queued for part in parts), default=0),
+        dropped=dropped,
+        late=sum(part.late for part in parts),
+        connects=sum(part.connects for part in parts),
+    )
 
 
 class LossReport:

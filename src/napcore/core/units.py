@@ -43,6 +43,7 @@ def parse_duration(value: object) -> float:
 
 
 UNITS: Final[Mapping[str, Callable[[object], float]]] = {
+    "call_timeout": parse_duration,
     "heartbeat": parse_duration,
     "hold": parse_duration,
     "max_bytes": parse_size,
@@ -55,6 +56,7 @@ UNITS: Final[Mapping[str, Callable[[object], float]]] = {
     "min_size": parse_size,
     "notice_ttl": parse_duration,
     "request_ttl": parse_duration,
+    "share_gets": parse_duration,
     "write_timeout": parse_duration,
 }
 """Settings whose values may carry a unit."""

@@ -146,19 +146,24 @@ class Session:
         """The link is gone. Nothing is held for the next one: what waits is counted ``hold``."""
         if self.link is link:
             self.link = self.writer = None
-            self.outbox.clear("hold")
+            self.outbox.clear("shutdown" if self.relay.closing else "hold")
 
     def retire(self, reason: str) -> None:
         """No more events for it, no more dialling; what waits is counted under ``reason``."""
         if self.retired:
             return
         self.retired = True
-        self.outbox.clear(reason)
-        self.relay.traffic.tell_rest(self, self.label, self.outbox.dropped)
-        self.relay.traffic.hub.remove(self._hub_name)
+        self.settle(reason)
         if self.link is None and self.scope is not None:
             # Else the dialling task ends by itself once the link has been closed properly.
             self.scope.cancel()
+
+    def settle(self, reason: str) -> None:
+        """No more events for it; what waits is counted under ``reason``."""
+        self.outbox.clear(reason)
+        self.relay.traffic.tell_rest(self, self.label, self.outbox.dropped)
+        if self._hub_name in self.relay.traffic.hub.clients:
+            self.relay.traffic.hub.remove(self._hub_name)
 
     def flush(self) -> None:
         """See to it that queued events are written; without a link they are dropped as ``hold``."""
@@ -224,7 +229,7 @@ class ClientLink:
                 tg.cancel_scope.cancel()
         finally:
             self._relay.traffic.clients.links.discard(self)
-            self._relay.traffic.calls.forget(self)
+            self._relay.traffic.api.forget(self)
             if self.lane.max_frame < largest:
                 _log.warning(_TOO_LARGE, link.name, int(self.lane.max_frame) + 1)
             if session is not None:
@@ -233,7 +238,7 @@ class ClientLink:
     def take_requests(self, messages: list[bytes]) -> None:
         """Requests of one read, in order."""
         for message in messages:
-            self._relay.traffic.take_request(message, self, self.self_id)
+            self._relay.traffic.api.take_request(message, self, self.self_id)
 
     def answer(self, answer: Answer) -> None:
         """Send an answer ahead of queued events."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from napcore.core.filter import Filter
 from napcore.core.policy import Policy
+from napcore.core.stats import ClientStatistics, add_up
 from napcore.net.client import ClientLink, RemoteClient, Session
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class Clients:
         self.links: set[ClientLink] = set()
         """Every open link of a client, with or without a session."""
         self._clients: dict[str, RemoteClient] = {}
+        self._ending: list[Session] = []  # taken out of the table; their links may still be closing
+        self._gone = add_up()
         self._anonymous = 0
         self._guessed = False
 
@@ -109,8 +112,10 @@ class Clients:
 
     def leave(self, client: RemoteClient) -> None:
         """A link has ended: a client that was not declared is forgotten with its last one."""
-        if not client.declared and not any(
-            session.link or session.takeover.locked() for session in client.sessions.values()
+        if (
+            not self._relay.closing
+            and not client.declared
+            and not any(session.link or session.takeover.locked() for session in client.sessions.values())
         ):
             self.forget(client)
 
@@ -118,8 +123,16 @@ class Clients:
         """Take a client out of the table; what waits is counted under ``reason``."""
         if self._clients.get(client.name) is client:
             del self._clients[client.name]
+            self._ending.extend(client.sessions.values())
         for session in client.sessions.values():
             session.retire(reason)
+
+    def gone(self) -> ClientStatistics:
+        """The ledgers of all sessions that have been taken out of the table, added up."""
+        linked = [session for session in self._ending if session.link is not None]
+        ended = [session.statistics() for session in self._ending if session.link is None]
+        self._gone, self._ending = add_up(self._gone, *ended), linked
+        return add_up(self._gone, *(session.statistics() for session in linked))
 
     def greet(self, self_id: int) -> None:
         """An account is known now: open sessions of it, and give those that waited for one theirs."""

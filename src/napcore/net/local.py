@@ -14,16 +14,15 @@ from napcore.core.filter import Filter
 from napcore.core.hub import HubClient
 from napcore.core.onebot import OWN_META
 from napcore.core.policy import Policy
-from napcore.core.stats import ClientStatistics
+from napcore.core.stats import ClientStatistics, add_up
 from napcore.dispatch import Event, peek_frame
 from napcore.errors import ActionFailed, AmbiguousAccount, CallTimeout, NotSent, OutcomeUnknown
 from napcore.types import Segment
 
 if TYPE_CHECKING:
-    from napcore.net.relay import Relay
     from napcore.net.traffic import Traffic
 
-__all__ = ("Account", "PendingCall", "Subscription", "open_subscription", "reply_action")
+__all__ = ("Account", "Caller", "PendingCall", "Subscription", "Unheard", "open_subscription", "reply_action")
 
 
 class Subscription:
@@ -96,14 +95,19 @@ async def open_subscription(
     finally:
         traffic.subscriptions.remove(subscription)
         traffic.tell_rest(subscription, name, client.outbox.dropped)
+        # Counted, but no news to who has just left.
+        client.outbox.clear("shutdown")
         traffic.hub.remove(name)
+        traffic.left = add_up(traffic.left, subscription.statistics())
         subscription.close()
 
 
 class PendingCall:
     """A call from this process, waiting for its answer."""
 
-    def __init__(self, action: str) -> None:
+    def __init__(self, action: str, client: object) -> None:
+        self.client = client
+        """Whose calls count together: all of this process do."""
         self._action = action
         self._over = anyio.Event()
         self._answer: Answer | None = None
@@ -136,6 +140,17 @@ class PendingCall:
         raise ActionFailed(self._action, data.get("retcode"), message, wording, data.get("data"))
 
 
+class Unheard:
+    """Asks without waiting for the answer: what an ``_async`` call leaves behind, or a probe."""
+
+    def __init__(self, client: object) -> None:
+        self.client = client
+        """Whose call it counts as."""
+
+    def answer(self, answer: Answer) -> None:
+        """Nobody waits for it."""
+
+
 _OWN_FAILURES: Mapping[int, Callable[[str, str], Exception]] = {
     1400: AmbiguousAccount,
     1501: NotSent,
@@ -146,19 +161,52 @@ _OWN_FAILURES: Mapping[int, Callable[[str, str], Exception]] = {
 }
 
 
+class Caller:
+    """What can call OneBot actions: a relay, or one that runs in another thread."""
+
+    async def call(
+        self, action: str, params: Mapping[str, Any] | None = None, *, self_id: int | None = None, timeout: float = 30.0
+    ) -> Any:
+        """Call a OneBot action and return its answer's data; ``timeout`` in seconds.
+
+        ``self_id`` names the account; it may be left out while there is only one.
+
+        Raises:
+            CallError: one of its kinds; ``sent`` says whether the upstream got the call.
+        """
+        raise NotImplementedError
+
+    async def send(
+        self, event: Event, message: str | list[Segment], *, quote: bool = False, at_sender: bool = False
+    ) -> int:
+        """Answer where ``event`` came from; returns the new message's id.
+
+        Raises:
+            ValueError: the event came neither from a group nor from a user.
+            CallError: as :meth:`call`.
+        """
+        action, params = reply_action(event, message, quote=quote, at_sender=at_sender)
+        data = await self.call(action, params, self_id=event.self_id)
+        return int(data["message_id"])
+
+    def account(self, self_id: int) -> Account:
+        """The account ``self_id``, with every action as a method."""
+        return Account(self, self_id)
+
+
 class Account:
     """One account; every OneBot action is a method: ``await account.send_group_msg(group_id=1, message="hi")``."""
 
-    def __init__(self, relay: Relay, self_id: int) -> None:
+    def __init__(self, caller: Caller, self_id: int) -> None:
         self.self_id = self_id
-        self._relay = relay
+        self._caller = caller
 
     def __getattr__(self, action: str) -> Callable[..., Awaitable[Any]]:
         if action.startswith("__"):
             raise AttributeError(action)
 
         def call(**params: Any) -> Awaitable[Any]:
-            return self._relay.call(action, params, self_id=self.self_id)
+            return self._caller.call(action, params, self_id=self.self_id)
 
         return call
 

@@ -20,22 +20,23 @@ from napcore.core.admission import Door
 from napcore.core.filter import Filter
 from napcore.core.hub import MEMORY_LIMIT
 from napcore.core.message import check_message_format
-from napcore.core.onebot import NAME, encode_call
+from napcore.core.onebot import NAME
+from napcore.core.pacing import SendRate
 from napcore.core.policy import Policy
 from napcore.core.stats import RelayStatistics
-from napcore.dispatch import Event, Report, peek, peek_request
+from napcore.dispatch import Event, Report, peek
 from napcore.errors import ConfigError
 from napcore.net.client import RemoteClient, Session
 from napcore.net.clients import HEARTBEAT
-from napcore.net.link import CLOSE_TIMEOUT
-from napcore.net.local import Account, PendingCall, Subscription, open_subscription, reply_action
-from napcore.net.tasks import own_tasks
+from napcore.net.drain import drain
+from napcore.net.local import Caller, Subscription, open_subscription
+from napcore.net.tasks import sheltered_tasks
 from napcore.net.traffic import Traffic
 from napcore.net.upstream import Upstream
 from napcore.net.websocket import check_url
 from napcore.net.ws_client import dial_session, dial_upstream
 from napcore.net.ws_server import Listener, open_listener
-from napcore.types import MessageFormat, Segment
+from napcore.types import MessageFormat, Off
 
 if TYPE_CHECKING:
     from napcore.core.config import Config
@@ -45,7 +46,7 @@ __all__ = ("Relay",)
 _log = logging.getLogger("napcore.relay")
 
 
-class Relay(anyio.AsyncContextManagerMixin):
+class Relay(Caller, anyio.AsyncContextManagerMixin):
     """Events from upstreams to any number of clients, calls the other way; on asyncio or trio.
 
     Use it as ``async with Relay() as relay:`` or ``await task_group.start(relay.serve)``. It
@@ -55,18 +56,35 @@ class Relay(anyio.AsyncContextManagerMixin):
     A fault inside never cancels the host: it is logged, :attr:`failed` is set, and the next call
     of a public method raises it.
 
-    ``memory_limit`` is that of a ``Hub``; ``call_timeout`` is how many seconds a call may wait for its answer.
+    ``memory_limit`` is that of a ``Hub``. ``call_timeout`` is how many seconds a call may wait for
+    its upstream's answer. ``send_rate``
+    holds ``send_*`` calls back: ``"auto"`` for a minute after an upstream was away or a client
+    catches up (5 a second for each account, 1 for each group; at most 20 and 5 at once), ``"safe"``
+    always, two numbers always and with these rates; what would wait for more than 20 s is refused.
+    ``share_gets`` lets identical ``get_*`` calls share one answer: seconds for which it is good,
+    0 only while it is under way.
+
+    Raises:
+        ConfigError: ``send_rate`` or ``share_gets`` is none of these.
+        ValueError: ``memory_limit`` is 0, negative or NaN.
     """
 
-    def __init__(self, *, memory_limit: float = MEMORY_LIMIT, call_timeout: float = 120.0) -> None:
+    def __init__(
+        self,
+        *,
+        memory_limit: float = MEMORY_LIMIT,
+        call_timeout: float = 120.0,
+        send_rate: SendRate = "auto",
+        share_gets: float | Off = "off",
+    ) -> None:
         self.failed: BaseException | None = None
         """A fault inside napcore, if one happened."""
         self.closing = False
-        """Whether it is shutting down: nothing is dialled any more."""
-        self.traffic = Traffic(self, call_timeout, memory_limit)
+        """Whether it is shutting down: nothing is dialled, nobody is let in, no call is sent any more."""
+        self.traffic = Traffic(self, memory_limit, call_timeout, send_rate, share_gets)
         self._upstreams: list[Upstream] = []
         self._reverse: dict[int, Upstream] = {}
-        self._listeners: list[Listener] = []
+        self.listeners: list[Listener] = []
         self._numbers = count(1)
         self._tasks: TaskGroup | None = None
         self._entered_at = 0.0
@@ -80,7 +98,7 @@ class Relay(anyio.AsyncContextManagerMixin):
         Raises:
             ConfigError: something in it cannot be carried out.
         """
-        relay = cls(memory_limit=config.memory_limit)
+        relay = cls(**config.arguments())
         listen = config.listen
         if listen is not None:
             relay._on_entry = lambda: relay.listen(**listen.arguments())
@@ -92,25 +110,29 @@ class Relay(anyio.AsyncContextManagerMixin):
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Relay, None]:
-        async with own_tasks() as self._tasks:
+        async with sheltered_tasks() as self._tasks:
             self._entered_at = time.monotonic()
             self.traffic.hub.check_thread()
             self._tasks.start_soon(self._guard, "the clock", self.traffic.tick)
+            hurried = True
             try:
                 if self._on_entry is not None:
                     await self._on_entry()
                 for upstream in self._upstreams:
                     self._start_upstream(upstream)
                 yield self
+                hurried = False
             finally:
-                with anyio.CancelScope(shield=True):
-                    await self._shut_down()
-                self._tasks = None
+                try:
+                    await drain(self, hurried=hurried)
+                finally:
+                    self._tasks = None
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Run until :meth:`aclose` or cancellation; reports started once everything listens.
 
-        A fault inside napcore ends it too, and is raised.
+        A fault inside napcore ends it too, and is raised. After :meth:`aclose` it takes up to 30 s: calls
+        under way are answered and what waits is written, as far as the peers go along.
         """
         async with self:
             task_status.started()
@@ -144,7 +166,7 @@ class Relay(anyio.AsyncContextManagerMixin):
         tasks = self._running()
         door = Door(token or None, upstream_token or None, tuple(allowed_origins), ssl_context is not None)
         listener = await open_listener(self, host, port, door, ssl_context, allow_anonymous=allow_anonymous)
-        self._listeners.append(listener)
+        self.listeners.append(listener)
         tasks.start_soon(self._guard, f"the listener on port {listener.port}", listener.serve)
         _log.info("listening on %s", listener.url)
         return listener
@@ -259,37 +281,13 @@ class Relay(anyio.AsyncContextManagerMixin):
             CallError: one of its kinds; ``sent`` says whether the upstream got the call.
         """
         self._running()
-        pending = PendingCall(action)
-        request = peek_request(encode_call(action, params))
-        call = self.traffic.forward(request, pending, self_id)
-        try:
-            return await pending.result(timeout)
-        finally:
-            if call is not None:
-                self.traffic.calls.cancel(call)
-
-    async def send(
-        self, event: Event, message: str | list[Segment], *, quote: bool = False, at_sender: bool = False
-    ) -> int:
-        """Answer where ``event`` came from; returns the new message's id.
-
-        Raises:
-            ValueError: the event came neither from a group nor from a user.
-            CallError: as :meth:`call`.
-        """
-        action, params = reply_action(event, message, quote=quote, at_sender=at_sender)
-        data = await self.call(action, params, self_id=event.self_id)
-        return int(data["message_id"])
-
-    def account(self, self_id: int) -> Account:
-        """The account ``self_id``, with every action as a method."""
-        return Account(self, self_id)
+        return await self.traffic.api.ask(action, params, self_id, timeout)
 
     def statistics(self) -> RelayStatistics:
-        """A snapshot of everything that is counted."""
+        """A snapshot of everything that is counted; once the relay has ended, of how it did."""
         sessions = tuple(session.statistics() for session in self.traffic.clients.sessions())
         local = tuple(subscription.statistics() for subscription in self.traffic.subscriptions)
-        upstreams = (*self._upstreams, *self._reverse.values())
+        upstreams = self.upstreams()
         binary = sum(link.link.binary for upstream in upstreams for link in upstream.links)
         return RelayStatistics(
             uptime=time.monotonic() - self._entered_at if self._tasks is not None else 0.0,
@@ -300,7 +298,9 @@ class Relay(anyio.AsyncContextManagerMixin):
             accounts=self.traffic.accounts.statistics(),
             upstreams=tuple(upstream.statistics() for upstream in upstreams),
             clients=sessions + local,
+            gone=self.traffic.gone(),
             calls=self.traffic.calls.statistics(),
+            duplicates=self.traffic.dedup.count,
         )
 
     # What its links and clients ask of it.
@@ -312,10 +312,15 @@ class Relay(anyio.AsyncContextManagerMixin):
             upstream = self._reverse[self_id] = Upstream(self, None, self_id=self_id)
         return upstream
 
+    def upstreams(self) -> tuple[Upstream, ...]:
+        """Every upstream, in either role."""
+        return (*self._upstreams, *self._reverse.values())
+
     def start_dialling(self, session: Session) -> None:
-        """Keep a link to a client we dial."""
-        session.scope = anyio.CancelScope()
-        self.start(f"client {session.label}", _scoped, session, dial_session)
+        """Keep a link to a client we dial, unless it is shutting down."""
+        if not self.closing:
+            session.scope = anyio.CancelScope()
+            self.start(f"client {session.label}", _scoped, session, dial_session)
 
     def forget_upstream(self, upstream: Upstream) -> None:
         """Take an upstream that we dialled out of the table."""
@@ -345,12 +350,13 @@ class Relay(anyio.AsyncContextManagerMixin):
     # Its tasks.
 
     def _start_upstream(self, upstream: Upstream) -> None:
-        upstream.scope = anyio.CancelScope()
-        self.start(f"upstream {upstream.name}", _scoped, upstream, dial_upstream)
+        if not self.closing:
+            upstream.scope = anyio.CancelScope()
+            self.start(f"upstream {upstream.name}", _scoped, upstream, dial_upstream)
 
     def start(self, what: str, work: Callable[..., Awaitable[None]], *args: Any) -> None:
-        """Start a task of its own for ``what``, unless it is shutting down."""
-        if self._tasks is not None and not self.closing:
+        """Start a task of its own for ``what``, unless it has ended."""
+        if self._tasks is not None:
             self._tasks.start_soon(self._guard, what, work, *args)
 
     async def _guard(self, what: str, work: Callable[..., Awaitable[None]], *args: Any) -> None:
@@ -370,28 +376,6 @@ class Relay(anyio.AsyncContextManagerMixin):
         if self._tasks is None:
             raise RuntimeError("the relay is not running; enter it with 'async with' or start serve() first")
         return self._tasks
-
-    async def _shut_down(self) -> None:
-        """Close every link with a reason; bounded."""
-        self.closing = True
-        for listener in self._listeners:
-            await listener.aclose()
-        traffic, upstreams = self.traffic, (*self._upstreams, *self._reverse.values())
-        for upstream in upstreams:
-            upstream.retired = True
-        for client in traffic.clients:
-            traffic.clients.forget(client, "shutdown")
-        for subscription in traffic.subscriptions:
-            subscription.close()
-        sources = [link.link for upstream in upstreams for link in upstream.links]
-        sinks = [link.link for link in traffic.clients.links]
-        for link in sources:
-            link.start_close(1001, "the relay is going away")
-        for link in sinks:
-            link.start_close(1012, "the relay is restarting")
-        with anyio.move_on_after(CLOSE_TIMEOUT):
-            for link in sources + sinks:
-                await link.closed.wait()
 
 
 async def _scoped(owner: Session | Upstream, work: Callable[[Any], Awaitable[None]]) -> None:

@@ -12,6 +12,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from napcore.errors import ConfigError
+from napcore.net.drain import STOP, Stop
 from napcore.net.tasks import own_tasks
 
 __all__ = ("run",)
@@ -26,6 +27,10 @@ def run(
     use_uvloop: bool | None = None,
 ) -> T | None:
     """Run ``main()`` in a new event loop until it returns, or until SIGINT or SIGTERM cancels it.
+
+    A relay in it is drained then, which takes up to 30 s: calls under way are answered and what
+    waits is written, as far as the peers go along. A second signal ends it at once. On Windows the
+    first Ctrl-C does.
 
     Returns what ``main`` returns, None after a signal. ``use_uvloop`` is for asyncio: None takes
     uvloop where it is installed.
@@ -51,21 +56,30 @@ def run(
 
 async def _until_signal(main: Callable[[], Awaitable[T]]) -> T | None:
     result: T | None = None
-    async with own_tasks() as tasks:
-        if threading.current_thread() is threading.main_thread():
-            await tasks.start(_cancel_on_signal, tasks.cancel_scope)
-        result = await main()
+    stop = Stop()
+    token = STOP.set(stop)
+    try:
+        async with own_tasks() as tasks:
+            scope = anyio.CancelScope()
+            if threading.current_thread() is threading.main_thread():
+                await tasks.start(_take_signals, stop, scope)
+            with scope:
+                result = await main()
+    finally:
+        STOP.reset(token)
     return result
 
 
-async def _cancel_on_signal(scope: anyio.CancelScope, *, task_status: TaskStatus[None]) -> None:
+async def _take_signals(stop: Stop, scope: anyio.CancelScope, *, task_status: TaskStatus[None]) -> None:
     try:
         receiver = anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM)
         with receiver as signals:
             task_status.started()
             async for _ in signals:
+                if stop.asked:
+                    stop.hurry()
+                stop.asked = True
                 scope.cancel()
-                return
     except NotImplementedError:
         # Windows: Ctrl-C arrives as KeyboardInterrupt.
         task_status.started()

@@ -1,4 +1,4 @@
-"""A task group that its owner's block does not notice."""
+"""Task groups that their owner's block does not notice."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import anyio
-from anyio.abc import TaskGroup
+from anyio.abc import TaskGroup, TaskStatus
 
-__all__ = ("own_tasks",)
+__all__ = ("own_tasks", "sheltered_tasks")
 
 
 @asynccontextmanager
@@ -30,3 +30,25 @@ async def own_tasks() -> AsyncGenerator[TaskGroup, None]:
         # Also where the block is being cancelled, which the task group reports in its place.
         if fault is not None:
             raise fault
+
+
+@asynccontextmanager
+async def sheltered_tasks() -> AsyncGenerator[TaskGroup, None]:
+    """The same, for tasks that go on while the block is being cancelled, until it has been left."""
+    found: list[TaskGroup] = []
+    async with own_tasks() as outer:
+        try:
+            await outer.start(_shelter, found)
+            yield found[0]
+        finally:
+            # Nothing else ends them: without this, a block cancelled as it begins would be left never.
+            for tasks in found:
+                tasks.cancel_scope.cancel()
+
+
+async def _shelter(found: list[TaskGroup], *, task_status: TaskStatus[None]) -> None:
+    async with anyio.create_task_group() as tasks:
+        found.append(tasks)
+        tasks.cancel_scope.shield = True
+        task_status.started()
+        await anyio.sleep_forever()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import sys
 from argparse import Namespace
+from pathlib import Path
 from typing import Any, Final
 
 from napcore.core.config import Config
+from napcore.core.stats import as_dict
 from napcore.edge.cli.check import add_file, read_config
 from napcore.edge.cli.parser import Command
 from napcore.edge.cli.texts import say
@@ -34,6 +37,7 @@ class _Ready:
 def _add_options(options: Any) -> None:
     add_file(options)
     add_backend(options)
+    options.add_argument("--statistics", metavar=say("file"), help=say("run.statistics"))
     options.add_argument("-v", "--verbose", action="store_true", help=say("verbose"))
 
 
@@ -44,15 +48,24 @@ def _run(arguments: Namespace) -> int:
     _, config = read
     set_up_logging(logging.DEBUG if arguments.verbose else logging.INFO)
 
-    async def main() -> None:
-        await Relay.from_config(config).serve(task_status=_Ready())
-
+    relay = Relay.from_config(config)
     try:
-        runner.run(main, backend=arguments.backend)
+        runner.run(lambda: relay.serve(task_status=_Ready()), backend=arguments.backend)
     except OSError as error:
         print(port_problem(_port(config), error), file=sys.stderr)
         return 1
     print(say("run.stopped"), file=sys.stderr)
+    if arguments.statistics:
+        return _write_statistics(Path(arguments.statistics), relay)
+    return 0
+
+
+def _write_statistics(path: Path, relay: Relay) -> int:
+    try:
+        path.write_text(json.dumps(as_dict(relay.statistics())) + "\n", "utf-8")
+    except OSError as error:
+        print(say("run.not_written", path=path, cause=error.strerror or error), file=sys.stderr)
+        return 1
     return 0
 
 

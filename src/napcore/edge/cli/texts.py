@@ -79,6 +79,7 @@ TEXTS: Final[Mapping[str, Mapping[Language, str]]] = {
     },
     "demo.waiting": {"en": "on its way", "zh": "在途"},
     "error": {"en": "error: {message}", "zh": "错误：{message}"},
+    "file": {"en": "FILE", "zh": "文件"},
     "help": {"en": "show this help and exit", "zh": "显示帮助后退出"},
     "not_number": {"en": "not a number above 0: {text!r}", "zh": "不是大于 0 的数：{text!r}"},
     "not_port": {"en": "not a port (0 to 65535): {text!r}", "zh": "不是端口号（0 到 65535）：{text!r}"},
@@ -92,7 +93,15 @@ TEXTS: Final[Mapping[str, Mapping[Language, str]]] = {
     "port_refused": {"en": "Port {port}: {cause}", "zh": "端口 {port}：{cause}"},
     "pure": {"en": "plain Python core", "zh": "纯 Python 核心"},
     "run.about": {"en": "run the relay a configuration file describes", "zh": "按配置文件运行中继"},
-    "run.ready": {"en": "Running; Ctrl-C ends it.", "zh": "正在运行，按 Ctrl-C 结束。"},
+    "run.not_written": {"en": "Statistics not written to {path}: {cause}", "zh": "统计没有写入 {path}：{cause}"},
+    "run.ready": {
+        "en": "Running; Ctrl-C ends it in good order, once more ends it at once.",
+        "zh": "正在运行，按 Ctrl-C 有序结束，再按一次立即结束。",
+    },
+    "run.statistics": {
+        "en": "when it ends, write its statistics to this file as one line of JSON",
+        "zh": "结束时把统计写入这个文件，一行 JSON",
+    },
     "run.stopped": {"en": "Stopped.", "zh": "已停止。"},
     "simulate.about": {
         "en": "play a NapCat against your own bot and measure how fast it replies",
