@@ -210,7 +210,6 @@ def test_mistakes(data: dict[str, Any], problem: str) -> None:
     [
         (queue(keep={"users": [1]}), "client[0].queue.keep"),
         (queue(catch_up_rate="off"), "client[0].queue.catch_up_rate"),
-        (queue(delivery="at_least_once"), "client[0].queue.delivery"),
     ],
 )
 def test_what_is_not_built_is_refused(data: dict[str, Any], key: str) -> None:

@@ -18,6 +18,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from napcore.core.admission import Door
 from napcore.core.filter import Filter
+from napcore.core.hub import MEMORY_LIMIT
 from napcore.core.message import check_message_format
 from napcore.core.onebot import NAME
 from napcore.core.pacing import SendRate
@@ -56,7 +57,8 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
     A fault inside never cancels the host: it is logged, :attr:`failed` is set, and the next call
     of a public method raises it.
 
-    ``call_timeout`` is how many seconds a call may wait for its upstream's answer. ``send_rate``
+    ``memory_limit`` is that of a ``Hub``. ``call_timeout`` is how many seconds a call may wait for
+    its upstream's answer. ``send_rate``
     holds ``send_*`` calls back: ``"auto"`` for a minute after an upstream was away or a client
     catches up (5 a second for each account, 1 for each group; at most 20 and 5 at once), ``"safe"``
     always, two numbers always and with these rates; what would wait for more than 20 s is refused.
@@ -65,16 +67,22 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
 
     Raises:
         ConfigError: ``send_rate`` or ``share_gets`` is none of these.
+        ValueError: ``memory_limit`` is 0, negative or NaN.
     """
 
     def __init__(
-        self, *, call_timeout: float = 120.0, send_rate: SendRate = "auto", share_gets: float | Off = "off"
+        self,
+        *,
+        memory_limit: float = MEMORY_LIMIT,
+        call_timeout: float = 120.0,
+        send_rate: SendRate = "auto",
+        share_gets: float | Off = "off",
     ) -> None:
         self.failed: BaseException | None = None
         """A fault inside napcore, if one happened."""
         self.closing = False
         """Whether it is shutting down: nothing is dialled, nobody is let in, no call is sent any more."""
-        self.traffic = Traffic(self, call_timeout, send_rate, share_gets)
+        self.traffic = Traffic(self, memory_limit, call_timeout, send_rate, share_gets)
         self._upstreams: list[Upstream] = []
         self._reverse: dict[int, Upstream] = {}
         self.listeners: list[Listener] = []
@@ -287,6 +295,7 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
             received=self.traffic.received,
             invalid=self.traffic.invalid + binary,
             consumed=self.traffic.consumed,
+            memory=self.traffic.hub.router.memory,
             accounts=self.traffic.accounts.statistics(),
             upstreams=tuple(upstream.statistics() for upstream in upstreams),
             clients=sessions + local,

@@ -46,7 +46,7 @@ LOSS_TEXTS = {
     "oldest": "its queue was full and the oldest had to go; it reads too slowly",
     "newest": "its queue was full and the newest were refused; it reads too slowly",
     "ttl": "they waited longer than their lifetime; it reads too slowly",
-    "oversize": "they were larger than its max_frame",
+    "oversize": "they were larger than its max_frame, or than it takes",
     "hold": "it was not connected",
     "budget": "the memory limit of the relay was reached",
     "disconnect": "its queue was full and its policy is to disconnect",
@@ -61,8 +61,10 @@ _log = logging.getLogger("napcore.relay")
 class Traffic:
     """What a relay routes with: the hub, the API path, the accounts and the clients."""
 
-    def __init__(self, relay: Relay, call_timeout: float, send_rate: SendRate, share_gets: float | Off) -> None:
-        self.hub = Hub()
+    def __init__(
+        self, relay: Relay, memory_limit: float, call_timeout: float, send_rate: SendRate, share_gets: float | Off
+    ) -> None:
+        self.hub = Hub(memory_limit=memory_limit)
         self.accounts = Accounts()
         self.api = Api(relay, self.accounts, call_timeout, send_rate, share_gets)
         self.calls = self.api.calls
