@@ -128,7 +128,7 @@ class Listener:
                 except ssl.SSLError as error:
                     _log.info("connection from %s: TLS failed: %s", _peer(raw), error.reason or error)
                     return
-            head = await read_head(stream, self._turn)
+            head = await read_head(stream, self._turn, lambda: self._capacity.heard(place, time.monotonic()))
         if deadline.cancelled_caught:
             _log.info("connection from %s: no complete request within %g s", _peer(raw), HEAD_TIMEOUT)
             if self._ssl_context is None or stream is not raw:
