@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -183,13 +184,15 @@ async def test_a_crowd_is_told_to_come_again_and_the_upstream_gets_in(exchange: 
             # Without a key: those that are gone into get a 400.
             answers.append(await exchange(listener, head))
 
+        start = time.monotonic()
         async with anyio.create_task_group() as tasks:
             for _ in range(250):
                 tasks.start_soon(come)
             sim.connect(listener.url)
             await sim.wait_connected()
         busy = [answer for answer in answers if answer.startswith(b"HTTP/1.1 503 ")]
-        assert 50 <= len(busy) <= 150, "100 at once, and 50 a second"
+        assert len(busy) <= 150, "100 at once, and 50 a second"
+        assert len(busy) >= 150 - 50 * (time.monotonic() - start)
         assert all(b"\r\nRetry-After: " in answer for answer in busy)
         assert len(answers) == 250
-        assert sim.refusals == 0
+        assert sim.refusals == 0, sim.last_refusal

@@ -184,7 +184,6 @@ async def test_closing_is_bounded_and_what_waits_is_counted(
         ("bot", {"heartbeat": 0}, "heartbeat: must be greater than 0, not 0"),
         ("bot", {"heartbeat": math.nan}, "heartbeat: must be greater than 0, not nan"),
         ("bot", {"policy": Policy(hold=5)}, "hold: is not built in this release"),
-        ("bot", {"policy": Policy(delivery="at_least_once")}, "delivery: is not built in this release"),
     ],
 )
 async def test_a_client_that_cannot_be_added(name: str, options: dict[str, Any], problem: str) -> None:

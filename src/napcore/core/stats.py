@@ -109,6 +109,8 @@ class RelayStatistics(NamedTuple):
     """Frames that were not valid JSON objects, dropped on arrival."""
     consumed: int
     """Upstream lifecycle and heartbeat events, which the relay answers for itself."""
+    memory: int
+    """Bytes of events held for clients, each form of an event counted once."""
     accounts: tuple[AccountStatistics, ...]
     upstreams: tuple[UpstreamStatistics, ...]
     clients: tuple[ClientStatistics, ...]

@@ -19,7 +19,7 @@ from websockets.protocol import Protocol as WebSocketProtocol
 from napcore.core.onebot import MAX_FRAME
 from napcore.dispatch import Outbox, Writer, frame, masked_frame, take_texts
 from napcore.net.sockets import bound_buffers, own_descriptor
-from napcore.net.websocket import MessageReader, is_loopback, wire_size
+from napcore.net.websocket import TOO_BIG, MessageReader, is_loopback, wire_size
 from napcore.types import Flushed, Outcome
 
 __all__ = ("Lane", "Link")
@@ -71,8 +71,8 @@ class Lane(Protocol):
         """They are out; returns the sequence of the last event among them."""
         ...
 
-    def lose_link(self) -> int:
-        """The link is gone."""
+    def lose_link(self, refused_size: bool = ..., /) -> int:
+        """The link is gone; the peer had closed it for the size of a frame."""
         ...
 
 
@@ -185,7 +185,7 @@ class Link:
             if self.writer is not None and self._protocol.close_rcvd_then_sent is False and self.close_code is not None:
                 # Its close frame answers ours: the peer has read everything before that.
                 self.writer.lane.confirm(self.writer.lane.in_flight_sequence)
-            self.lane.lose_link()
+            self.lane.lose_link(self.close_code == TOO_BIG)
             self.closed.set()
 
     def flush(self) -> None:

@@ -18,6 +18,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from napcore.core.admission import Door
 from napcore.core.filter import Filter
+from napcore.core.hub import MEMORY_LIMIT
 from napcore.core.message import check_message_format
 from napcore.core.onebot import NAME
 from napcore.core.pacing import SendRate
@@ -25,6 +26,7 @@ from napcore.core.policy import Policy
 from napcore.core.stats import RelayStatistics
 from napcore.dispatch import Event, Report, peek
 from napcore.errors import ConfigError
+from napcore.net.accounts import ACCOUNTS
 from napcore.net.client import RemoteClient, Session
 from napcore.net.clients import HEARTBEAT
 from napcore.net.drain import drain
@@ -57,7 +59,8 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
     A fault inside never cancels the host: it is logged, :attr:`failed` is set, and the next call
     of a public method raises it.
 
-    ``call_timeout`` is how many seconds a call may wait for its upstream's answer. ``send_rate``
+    ``memory_limit`` is that of a ``Hub``. ``call_timeout`` is how many seconds a call may wait for
+    its upstream's answer. ``send_rate``
     holds ``send_*`` calls back: ``"auto"`` for a minute after an upstream was away or a client
     catches up (5 a second for each account, 1 for each group; at most 20 and 5 at once), ``"safe"``
     always, two numbers always and with these rates; what would wait for more than 20 s is refused.
@@ -66,16 +69,22 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
 
     Raises:
         ConfigError: ``send_rate`` or ``share_gets`` is none of these.
+        ValueError: ``memory_limit`` is 0, negative or NaN.
     """
 
     def __init__(
-        self, *, call_timeout: float = 120.0, send_rate: SendRate = "auto", share_gets: float | Off = "off"
+        self,
+        *,
+        memory_limit: float = MEMORY_LIMIT,
+        call_timeout: float = 120.0,
+        send_rate: SendRate = "auto",
+        share_gets: float | Off = "off",
     ) -> None:
         self.failed: BaseException | None = None
         """A fault inside napcore, if one happened."""
         self.closing = False
         """Whether it is shutting down: nothing is dialled, nobody is let in, no call is sent any more."""
-        self.traffic = Traffic(self, call_timeout, send_rate, share_gets)
+        self.traffic = Traffic(self, memory_limit, call_timeout, send_rate, share_gets)
         self._upstreams: list[Upstream] = []
         self._reverse: dict[int, Upstream] = {}
         self.listeners: list[Listener] = []
@@ -301,6 +310,7 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
             received=self.traffic.received,
             invalid=self.traffic.invalid + binary,
             consumed=self.traffic.consumed,
+            memory=self.traffic.hub.router.memory,
             accounts=self.traffic.accounts.statistics(),
             upstreams=tuple(upstream.statistics() for upstream in upstreams),
             clients=sessions + local,
@@ -312,10 +322,15 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
 
     # What its links and clients ask of it.
 
-    def reverse_upstream(self, self_id: int) -> Upstream:
-        """The upstream that dials us for ``self_id``."""
+    def reverse_upstream(self, self_id: int) -> Upstream | None:
+        """The upstream that dials us for ``self_id``; None if there are as many as there may be accounts."""
         upstream = self._reverse.get(self_id)
         if upstream is None:
+            if len(self._reverse) >= ACCOUNTS:
+                absent = next((number for number, other in self._reverse.items() if not other.links), None)
+                if absent is None:
+                    return None
+                del self._reverse[absent]
             upstream = self._reverse[self_id] = Upstream(self, None, self_id=self_id)
         return upstream
 

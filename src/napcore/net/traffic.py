@@ -46,7 +46,7 @@ LOSS_TEXTS = {
     "oldest": "its queue was full and the oldest had to go; it reads too slowly",
     "newest": "its queue was full and the newest were refused; it reads too slowly",
     "ttl": "they waited longer than their lifetime; it reads too slowly",
-    "oversize": "they were larger than its max_frame",
+    "oversize": "they were larger than its max_frame, or than it takes",
     "hold": "it was not connected",
     "budget": "the memory limit of the relay was reached",
     "disconnect": "its queue was full and its policy is to disconnect",
@@ -61,8 +61,10 @@ _log = logging.getLogger("napcore.relay")
 class Traffic:
     """What a relay routes with: the hub, the API path, the accounts and the clients."""
 
-    def __init__(self, relay: Relay, call_timeout: float, send_rate: SendRate, share_gets: float | Off) -> None:
-        self.hub = Hub()
+    def __init__(
+        self, relay: Relay, memory_limit: float, call_timeout: float, send_rate: SendRate, share_gets: float | Off
+    ) -> None:
+        self.hub = Hub(memory_limit=memory_limit)
         self.accounts = Accounts()
         self.api = Api(relay, self.accounts, call_timeout, send_rate, share_gets)
         self.calls = self.api.calls
@@ -80,7 +82,7 @@ class Traffic:
         self._relay = relay
         self._unflushed: dict[Any, None] = {}  # owners that a task of its own flushes, in order
         self._losses = LossReport()
-        self._told_invalid = -60.0
+        self._told_invalid = self._told_full = -60.0
 
     def take_batch(self, messages: list[bytes], link: UpstreamLink) -> None:
         """What one read from an upstream brought: events to route, answers to hand back."""
@@ -123,6 +125,9 @@ class Traffic:
 
     def see_account(self, self_id: int, link: UpstreamLink | None) -> None:
         """A sign of ``self_id`` on ``link`` (None: published in this process); a new account gets its sessions."""
+        if self.accounts.full and self_id not in self.accounts:
+            self._tell_full(link)
+            return
         if link is not None:
             expected = link.upstream.self_id
             if expected is not None and expected != self_id and not link.self_ids - {expected}:
@@ -143,6 +148,13 @@ class Traffic:
             self._welcome(self_id, link, had, known)
         if link is not None:
             link.upstream.see(self_id)
+
+    def _tell_full(self, link: UpstreamLink | None) -> None:
+        now = time.monotonic()
+        if now - self._told_full >= 60.0:
+            self._told_full = now
+            where = f"upstream {link.upstream.name}" if link else "this process"
+            _log.warning("%s names more than %d accounts; no more are taken in", where, len(self.accounts))
 
     def _welcome(self, self_id: int, link: UpstreamLink, others: list[UpstreamLink], known: bool) -> None:
         """The account has one more link."""

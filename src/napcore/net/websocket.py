@@ -30,6 +30,7 @@ __all__ = (
     "DialFailed",
     "MessageReader",
     "SILENT",
+    "TOO_BIG",
     "check_url",
     "dial",
     "head_ends",
@@ -39,6 +40,9 @@ __all__ = (
 
 MAX_FRAGMENTS: Final = 4096
 """Fragments a message may have; more is taken for a flood and closed with 1009."""
+
+TOO_BIG: Final = 1009
+"""The close code for a message that is too big to process (RFC 6455, 7.4.1)."""
 
 SILENT: Final = logging.Logger("napcore.websocket", level=logging.CRITICAL)
 """For websockets' classes, which would log headers and frames at DEBUG: tokens and messages."""

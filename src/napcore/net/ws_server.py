@@ -15,6 +15,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+import anyio.lowlevel
 import h11
 from anyio.abc import ByteStream, SocketAttribute, SocketListener, SocketStream
 from anyio.streams.tls import TLSStream
@@ -69,6 +70,7 @@ class Listener:
         self._handshakes = Handshakes()
         self._throttle = Throttle()
         self._capacity: Capacity[anyio.CancelScope] = Capacity()
+        self._turn = anyio.Lock()
         self._told_guesses = self._told_full = -60.0
 
     async def serve(self) -> None:
@@ -102,12 +104,17 @@ class Listener:
     async def _serve_connection(self, raw: SocketStream, place: anyio.CancelScope) -> None:
         stream: ByteStream = raw
         stays, evicted = self._capacity.arrive(place, time.monotonic())
-        if evicted is not None:
-            evicted.cancel()
+        for other in evicted:
+            other.cancel()
         if not stays:
             self._tell_full(f"connection from {_peer(raw)}: too many that have not said who they are")
             if self._ssl_context is None:
                 await answer(raw, Refused(503, "busy; try again", retry_after=1.0))
+            return
+        if wait := self._throttle.shut_out(_address(raw), time.monotonic()):
+            refusal = self._too_many_guesses(_address(raw), wait)
+            if self._ssl_context is None:
+                await answer(raw, refusal)
             return
         with anyio.move_on_after(HEAD_TIMEOUT) as deadline:
             if self._ssl_context is not None:
@@ -118,7 +125,7 @@ class Listener:
                 except ssl.SSLError as error:
                     _log.info("connection from %s: TLS failed: %s", _peer(raw), error.reason or error)
                     return
-            head = await read_head(stream)
+            head = await read_head(stream, self._turn, lambda: self._capacity.heard(place, time.monotonic()))
         if deadline.cancelled_caught:
             _log.info("connection from %s: no complete request within %g s", _peer(raw), HEAD_TIMEOUT)
             if self._ssl_context is None or stream is not raw:
@@ -131,6 +138,8 @@ class Listener:
             await answer(stream, Refused(503, "the relay is shutting down", retry_after=5.0))
             return
         data, request = head
+        async with self._turn:
+            await anyio.lowlevel.checkpoint()
         decision = self._decide(request, _address(raw), place)
         if isinstance(decision, Refused):
             if decision.status not in (429, 503):
@@ -167,13 +176,10 @@ class Listener:
             if "x-self-id" not in headers and head.target.split("?")[0] not in ("/", "/event", "/api"):
                 return Refused(404, "nothing here; this port speaks WebSocket")
             return Refused(426, "this port speaks WebSocket; plain HTTP is not built in this release")
-        now = time.monotonic()
-        if wait := self._throttle.shut_out(address, now):
-            return self._too_many_guesses(address, wait)
         clients = self._relay.traffic.clients
         decision = admit(self._door, head, clients.tokens())
         if isinstance(decision, Refused):
-            if decision.guess and (wait := self._throttle.wrong(address, shown_token(head) or "", now)):
+            if decision.guess and (wait := self._throttle.wrong(address, shown_token(head) or "", time.monotonic())):
                 return self._too_many_guesses(address, wait)
             return decision
         if clients.dials(decision.name):
@@ -213,6 +219,10 @@ class Listener:
     ) -> None:
         relay = self._relay
         upstream = relay.reverse_upstream(who.self_id or 0)
+        if upstream is None:
+            protocol.send_close(1013, "too many accounts")
+            await stream.send(b"".join(protocol.data_to_send()))
+            return
         uplink = UpstreamLink(relay, upstream, masked=False, calls=who.calls)
         link = Link(
             upstream.name, stream, protocol, uplink.lane, uplink.take, early=early, between_frames=between_frames
