@@ -90,6 +90,9 @@ async def test_on_this_machine_guesses_are_429_and_the_right_token_gets_in(decid
         assert await decided(listener, "/", GOOD) == 101
         assert await decided(listener, "/", {"Authorization": "Bearer for-bot-alone"}) == 101
         assert await decided(listener, "/", UPSTREAM) == 101
+        (counted,) = relay.statistics().listeners
+        assert (counted.url, counted.accepted) == (listener.url, LOCAL_GUESSES + 6)
+        assert (counted.refused, counted.cut) == ({403: LOCAL_GUESSES, 429: 3}, 0)
 
 
 async def test_a_bot_with_an_old_token_shuts_nobody_out(decided: Any, far: None) -> None:
@@ -116,6 +119,9 @@ async def test_the_silent_make_room_for_an_upstream(
             # Those that came first have been cut: each was the oldest when there were too many.
             for stream in hanging[:5]:
                 assert await ended(stream) == b""
+            (counted,) = relay.statistics().listeners
+            assert (counted.accepted, counted.links, counted.refused) == (9, 0, {})
+            assert counted.cut >= 5
 
 
 async def test_a_storm_is_answered_at_once(monkeypatch: pytest.MonkeyPatch, exchange: Any) -> None:

@@ -297,6 +297,7 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
             consumed=self.traffic.consumed,
             memory=self.traffic.hub.router.memory,
             accounts=self.traffic.accounts.statistics(),
+            listeners=tuple(listener.statistics() for listener in self.listeners),
             upstreams=tuple(upstream.statistics() for upstream in upstreams),
             clients=sessions + local,
             gone=self.traffic.gone(),

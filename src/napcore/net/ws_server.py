@@ -26,6 +26,7 @@ from websockets.server import ServerProtocol
 from napcore.core.admission import Admitted, Door, Head, Refused, admit, is_local, shown_token
 from napcore.core.capacity import Capacity
 from napcore.core.onebot import MAX_FRAME
+from napcore.core.stats import ListenerStatistics
 from napcore.core.throttle import Throttle
 from napcore.errors import ConfigError
 from napcore.net.accept import Handshakes, accept_all, stop_accepting
@@ -71,6 +72,8 @@ class Listener:
         self._throttle = Throttle()
         self._capacity: Capacity[anyio.CancelScope] = Capacity()
         self._turn = anyio.Lock()
+        self._accepted = self._cut = 0
+        self._refused: dict[int, int] = {}
         self._told_guesses = self._told_full = -60.0
 
     async def serve(self) -> None:
@@ -106,18 +109,20 @@ class Listener:
 
     async def _serve_connection(self, raw: SocketStream, place: anyio.CancelScope) -> None:
         stream: ByteStream = raw
+        self._accepted += 1
         stays, evicted = self._capacity.arrive(place, time.monotonic())
+        self._cut += len(evicted)
         for other in evicted:
             other.cancel()
         if not stays:
             self._tell_full(f"connection from {_peer(raw)}: too many that have not said who they are")
             if self._ssl_context is None:
-                await answer(raw, Refused(503, "busy; try again", retry_after=1.0))
+                await self._refuse(raw, Refused(503, "busy; try again", retry_after=1.0))
             return
         if wait := self._throttle.shut_out(_address(raw), time.monotonic()):
             refusal = self._too_many_guesses(_address(raw), wait)
             if self._ssl_context is None:
-                await answer(raw, refusal)
+                await self._refuse(raw, refusal)
             return
         with anyio.move_on_after(HEAD_TIMEOUT) as deadline:
             if self._ssl_context is not None:
@@ -126,19 +131,22 @@ class Listener:
                         raw, server_side=True, ssl_context=self._ssl_context, standard_compatible=False
                     )
                 except ssl.SSLError as error:
+                    self._cut += 1
                     _log.info("connection from %s: TLS failed: %s", _peer(raw), error.reason or error)
                     return
             head = await read_head(stream, self._turn, lambda: self._capacity.heard(place, time.monotonic()))
         if deadline.cancelled_caught:
             _log.info("connection from %s: no complete request within %g s", _peer(raw), HEAD_TIMEOUT)
-            if self._ssl_context is None or stream is not raw:
-                await answer(stream, Refused(408, "no complete request in time"))
+            if self._ssl_context is not None and stream is raw:
+                self._cut += 1
+            else:
+                await self._refuse(stream, Refused(408, "no complete request in time"))
             return
         if isinstance(head, Refused):
-            await answer(stream, head)
+            await self._refuse(stream, head)
             return
         if self._relay.closing:
-            await answer(stream, Refused(503, "the relay is shutting down", retry_after=5.0))
+            await self._refuse(stream, Refused(503, "the relay is shutting down", retry_after=5.0))
             return
         data, request = head
         async with self._turn:
@@ -147,16 +155,16 @@ class Listener:
         if isinstance(decision, Refused):
             if decision.status not in (429, 503):
                 _log.warning("connection from %s refused: %d %s", _peer(raw), decision.status, decision.text)
-            await answer(stream, decision)
+            await self._refuse(stream, decision)
             return
         if decision.role == "client" and not self._handshakes.admit():
-            await answer(stream, Refused(503, "too many connections at once", retry_after=2.0))
+            await self._refuse(stream, Refused(503, "too many connections at once", retry_after=2.0))
             return
         protocol = ServerProtocol(max_size=MAX_FRAME, logger=SILENT)
         protocol.receive_data(data)
         events = protocol.events_received()
         if not events or not isinstance(events[0], Request):
-            await answer(stream, Refused(400, "not a WebSocket handshake"))
+            await self._refuse(stream, Refused(400, "not a WebSocket handshake"))
             return
         early = [event for event in events if isinstance(event, Frame)]
         response = protocol.accept(events[0])
@@ -169,6 +177,14 @@ class Listener:
             await self._serve_upstream(stream, protocol, early, decision, between_frames=head_ends(data))
         else:
             await self._serve_client(stream, protocol, early, decision, between_frames=head_ends(data))
+
+    async def _refuse(self, stream: ByteStream, refusal: Refused) -> None:
+        self._refused[refusal.status] = self._refused.get(refusal.status, 0) + 1
+        await answer(stream, refusal)
+
+    def statistics(self) -> ListenerStatistics:
+        """A snapshot of its counters."""
+        return ListenerStatistics(self.url, self._accepted, self._capacity.links, dict(self._refused), self._cut)
 
     def _decide(self, request: h11.Request, address: str, place: anyio.CancelScope) -> Admitted | Refused:
         headers: dict[str, list[str]] = {}
