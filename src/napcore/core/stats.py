@@ -137,6 +137,8 @@ class RelayStatistics(NamedTuple):
     calls: CallStatistics
     duplicates: int = 0
     """Events that came by another link of their account already."""
+    loop_lag: float = 0.0
+    """The longest its event loop has been held up, in seconds; 0 where nothing watches it."""
 
 
 def as_dict(statistics: RelayStatistics) -> dict[str, Any]:

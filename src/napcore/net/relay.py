@@ -31,6 +31,7 @@ from napcore.net.client import RemoteClient, Session
 from napcore.net.clients import HEARTBEAT
 from napcore.net.drain import drain
 from napcore.net.local import Caller, Subscription, open_subscription
+from napcore.net.mailbox import Inbox
 from napcore.net.tasks import sheltered_tasks
 from napcore.net.traffic import Traffic
 from napcore.net.upstream import Upstream
@@ -41,6 +42,7 @@ from napcore.types import MessageFormat, Off
 
 if TYPE_CHECKING:
     from napcore.core.config import Config
+    from napcore.net.watchdog import Watchdog
 
 __all__ = ("Relay",)
 
@@ -90,6 +92,10 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
         self._tasks: TaskGroup | None = None
         self._entered_at = 0.0
         self._stopping = anyio.Event()
+        self.inbox = Inbox(self.traffic.publish)
+        """Where other threads put what the relay's loop shall do."""
+        self.watchdog: Watchdog | None = None
+        """What watches its event loop, if anything does."""
         self._on_entry: Callable[[], Awaitable[Any]] | None = None
 
     @classmethod
@@ -113,6 +119,8 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
     async def __asynccontextmanager__(self) -> AsyncGenerator[Relay, None]:
         async with sheltered_tasks() as self._tasks:
             self._entered_at = time.monotonic()
+            self.inbox.open()
+            self._tasks.start_soon(self._guard, "the inbox", self.inbox.serve)
             self.traffic.hub.check_thread()
             self._tasks.start_soon(self._guard, "the clock", self.traffic.tick)
             hurried = True
@@ -127,6 +135,7 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
                 try:
                     await drain(self, hurried=hurried)
                 finally:
+                    self.inbox.close()
                     self._tasks = None
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -262,14 +271,20 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
             BadEvent: not a JSON object, or not an event.
         """
         self._running()
-        if isinstance(event, dict):
-            event = Event.from_dict(event)
-        elif not isinstance(event, Event):
-            event = peek(event)
-        if event.self_id is not None:
-            self.traffic.see_account(event.self_id, None)
-        self.traffic.received += 1
-        return self.traffic.route([event], 0)
+        return self.traffic.publish([_as_event(event)])
+
+    def publish_threadsafe(self, event: Event | bytes | dict[str, Any]) -> None:
+        """Have an event routed as :meth:`publish` does, from any thread; does not wait.
+
+        Raises:
+            BadEvent: not a JSON object, or not an event.
+            RuntimeError: the relay is not running, or its loop has not come round for 65,536 events.
+        """
+        self.inbox.publish(_as_event(event))
+
+    def stop_threadsafe(self) -> None:
+        """As :meth:`aclose`, from any thread."""
+        self.inbox.post(self._stopping.set)
 
     async def call(
         self, action: str, params: Mapping[str, Any] | None = None, *, self_id: int | None = None, timeout: float = 30.0
@@ -303,6 +318,7 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
             gone=self.traffic.gone(),
             calls=self.traffic.calls.statistics(),
             duplicates=self.traffic.dedup.count,
+            loop_lag=self.watchdog.worst if self.watchdog is not None else 0.0,
         )
 
     # What its links and clients ask of it.
@@ -383,6 +399,12 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
         if self._tasks is None:
             raise RuntimeError("the relay is not running; enter it with 'async with' or start serve() first")
         return self._tasks
+
+
+def _as_event(event: Event | bytes | dict[str, Any]) -> Event:
+    if isinstance(event, dict):
+        return Event.from_dict(event)
+    return event if isinstance(event, Event) else peek(event)
 
 
 async def _scoped(owner: Session | Upstream, work: Callable[[Any], Awaitable[None]]) -> None:

@@ -115,6 +115,14 @@ class Traffic:
             self.received += len(events)
             self.route(events, link.account)
 
+    def publish(self, events: list[Event]) -> Report:
+        """Route events that did not come from an upstream."""
+        for self_id in {event.self_id for event in events}:
+            if self_id is not None:
+                self.see_account(self_id, None)
+        self.received += len(events)
+        return self.route(events, 0)
+
     def see_account(self, self_id: int, link: UpstreamLink | None) -> None:
         """A sign of ``self_id`` on ``link`` (None: published in this process); a new account gets its sessions."""
         if self.accounts.full and self_id not in self.accounts:

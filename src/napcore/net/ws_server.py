@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import anyio.lowlevel
 import h11
-from anyio.abc import ByteStream, SocketAttribute, SocketListener, SocketStream, TaskGroup
+from anyio.abc import ByteStream, SocketAttribute, SocketListener, SocketStream
 from anyio.streams.tls import TLSStream
 from websockets.frames import Frame
 from websockets.http11 import Request
@@ -29,7 +29,7 @@ from napcore.core.onebot import MAX_FRAME
 from napcore.core.stats import ListenerStatistics
 from napcore.core.throttle import Throttle
 from napcore.errors import ConfigError
-from napcore.net.accept import Handshakes, accept_all, stop_accepting
+from napcore.net.accept import Acceptor, Handshakes
 from napcore.net.client import ClientLink
 from napcore.net.http_head import HEAD_TIMEOUT, answer, read_head, wants_upgrade
 from napcore.net.link import Link
@@ -65,7 +65,7 @@ class Listener:
         self.url = f"{'wss' if ssl_context else 'ws'}://{f'[{host}]' if ':' in host else host}:{port}"
         """What to put in a client's or NapCat's settings, without token."""
         self._relay = relay
-        self._sockets = sockets
+        self._acceptors = [Acceptor(socket) for socket in sockets]
         self._door = door
         self._ssl_context = ssl_context
         self._handshakes = Handshakes()
@@ -79,17 +79,14 @@ class Listener:
     async def serve(self) -> None:
         """Accept until it is closed."""
         async with anyio.create_task_group() as tg:
-            for socket in self._sockets:
-                tg.start_soon(self._serve_socket, socket, tg)
-
-    async def _serve_socket(self, socket: SocketListener, connections: TaskGroup) -> None:
-        # In a group of its own it would cut every connection when it is closed.
-        await accept_all(socket, self._accept, connections)
+            for acceptor in self._acceptors:
+                # In a group of its own it would cut every connection when it is closed.
+                tg.start_soon(acceptor.run, self._accept, tg)
 
     async def aclose(self) -> None:
         """Stop listening. Links that are open stay."""
-        for socket in self._sockets:
-            await stop_accepting(socket)
+        for acceptor in self._acceptors:
+            await acceptor.aclose()
 
     async def _accept(self, stream: SocketStream) -> None:
         """One connection, from its first byte to its end; nothing it does leaves here."""
