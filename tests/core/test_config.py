@@ -218,9 +218,16 @@ def test_what_is_not_built_is_refused(data: dict[str, Any], key: str) -> None:
 
 def test_what_the_relay_itself_takes() -> None:
     plain = Config()
-    assert plain.arguments() == {"call_timeout": 120.0, "send_rate": "auto", "share_gets": "off"}
+    assert plain.arguments() == {
+        "memory_limit": 256 << 20,
+        "call_timeout": 120.0,
+        "send_rate": "auto",
+        "share_gets": "off",
+    }
+    assert Config.from_dict({"memory_limit": "64MiB"}).memory_limit == 64 << 20
     data = {"call_timeout": "90s", "send_rate": [5, 0.5], "share_gets": "500ms"}
-    assert Config.from_dict(data).arguments() == {"call_timeout": 90.0, "send_rate": (5.0, 0.5), "share_gets": 0.5}
+    found = Config.from_dict(data).arguments()
+    assert found == plain.arguments() | {"call_timeout": 90.0, "send_rate": (5.0, 0.5), "share_gets": 0.5}
     assert Config.from_dict({"send_rate": "safe", "share_gets": "off"}).arguments()["share_gets"] == "off"
 
 
@@ -229,6 +236,7 @@ def test_what_the_relay_itself_takes() -> None:
     [
         ({"call_timeout": 0}, "call_timeout: must be more than 0 and finite, not 0"),
         ({"call_timeout": "off"}, "call_timeout: must be more than 0 and finite, not inf"),
+        ({"memory_limit": 0}, "memory_limit: must be more than 0, not 0"),
         ({"share_gets": -1}, 'share_gets: must be seconds, 0 or more, or "off"; not -1'),
         ({"send_rate": [5]}, "send_rate: "),
         ({"send_rate": "fast"}, "send_rate: "),
