@@ -260,7 +260,7 @@ async def test_told_to_hurry_it_ends_at_once(when: str, until: Any, message: Any
                     await until(lambda: relay.closing)
                     await anyio.wait_all_tasks_blocked()
                     stop.hurry()
-                await until(lambda: not relay.traffic.clients.links and not relay.upstreams()[0].links)
+                await until(lambda: not relay.traffic.clients.links and not next(iter(relay.upstreams)).links)
 
 
 @pytest.mark.usefixtures("quick_close", "quick_redial")

@@ -234,7 +234,7 @@ class Listener:
         between_frames: bool,
     ) -> None:
         relay = self._relay
-        upstream = relay.reverse_upstream(who.self_id or 0)
+        upstream = relay.upstreams.reverse(who.self_id or 0)
         if upstream is None:
             protocol.send_close(1013, "too many accounts")
             await stream.send(b"".join(protocol.data_to_send()))
