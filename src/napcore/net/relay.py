@@ -300,25 +300,10 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
 
     def statistics(self) -> RelayStatistics:
         """A snapshot of everything that is counted; once the relay has ended, of how it did."""
-        sessions = tuple(session.statistics() for session in self.traffic.clients.sessions())
-        local = tuple(subscription.statistics() for subscription in self.traffic.subscriptions)
-        upstreams = tuple(self.upstreams)
-        binary = sum(link.link.binary for upstream in upstreams for link in upstream.links)
-        return RelayStatistics(
-            uptime=time.monotonic() - self._entered_at if self._tasks is not None else 0.0,
-            received=self.traffic.received,
-            invalid=self.traffic.invalid + binary,
-            consumed=self.traffic.consumed,
-            memory=self.traffic.hub.router.memory,
-            accounts=self.traffic.accounts.statistics(),
-            listeners=tuple(listener.statistics() for listener in self.listeners),
-            upstreams=tuple(upstream.statistics() for upstream in upstreams),
-            clients=sessions + local,
-            gone=self.traffic.gone(),
-            calls=self.traffic.calls.statistics(),
-            duplicates=self.traffic.dedup.count,
-            loop_lag=self.watchdog.worst if self.watchdog is not None else 0.0,
-        )
+        uptime = time.monotonic() - self._entered_at if self._tasks is not None else 0.0
+        lag = self.watchdog.worst if self.watchdog is not None else 0.0
+        listeners = tuple(listener.statistics() for listener in self.listeners)
+        return self.traffic.statistics(tuple(self.upstreams))._replace(uptime=uptime, loop_lag=lag, listeners=listeners)
 
     # What its links and clients ask of it.
 
