@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=",".join(INSTALLED),
         help=f"event loops for async tests, a comma list of {', '.join(LOOPS)} (default: those installed)",
     )
+    parser.addoption("--canary", action="store_true", help="look for tokens and message texts in all that napcore says")
 
 
 def chosen_loops(config: pytest.Config) -> list[str]:
@@ -56,6 +57,13 @@ def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: objec
 
 def pytest_configure(config: pytest.Config) -> None:
     chosen_loops(config)
+    if config.getoption("--canary"):
+        spec = spec_from_file_location("canary", Path(__file__).with_name("canary.py"))
+        assert spec is not None
+        assert spec.loader is not None
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        config.pluginmanager.register(module, "canary")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from napcore._ledger_py import size_of
 
-__all__ = ("frame", "mask", "masked_frame", "sse_block")
+__all__ = ("frame", "join_frame", "mask", "masked_frame", "sse_block")
 
 
 def frame(data: bytes, opcode: int = 1) -> bytes:
@@ -28,6 +30,23 @@ def masked_frame(data: bytes, key: bytes, opcode: int = 1) -> bytes:
     if size_of(key) != 4:
         raise ValueError("a masking key has 4 bytes")
     return _frame_head(size, opcode, 0x80) + key + mask(data, key)
+
+
+def join_frame(parts: Sequence[bytes | memoryview], key: bytes | None) -> bytes:
+    """One final text frame of the ``parts`` in a row, copied once; masked if there is a key.
+
+    Raises:
+        TypeError: a part is neither bytes nor a memoryview, or ``key`` is not bytes.
+        ValueError: ``key`` is not 4 bytes, or a view is not of single bytes in a row.
+    """
+    for part in parts:
+        if isinstance(part, memoryview):
+            if part.format != "B" or not part.c_contiguous:
+                raise ValueError("a part is not single bytes in a row")
+        else:
+            size_of(part)
+    data = b"".join(parts)
+    return frame(data) if key is None else masked_frame(data, key)
 
 
 def mask(data: bytes, key: bytes) -> bytes:

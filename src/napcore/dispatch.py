@@ -30,6 +30,7 @@ __all__ = (
     "flush_ready",
     "format_message",
     "frame",
+    "join_frame",
     "masked_frame",
     "parse_message",
     "peek",
@@ -79,6 +80,7 @@ fan_out = _core.fan_out
 flush_ready = _wire.flush_ready
 format_message = _core.format_message
 frame = _core.frame
+join_frame = _core.join_frame
 masked_frame = _core.masked_frame
 parse_message = _core.parse_message
 peek = _core.peek

@@ -15,7 +15,7 @@ TOKENS: Mapping[str, str | None] = {"alice": OWN, "bob": None}
 """Two declared clients: alice has a token of her own."""
 
 NEEDED = Refused(401, "a token is needed: Authorization: Bearer <token>, or ?access_token=")
-WRONG = Refused(403, "wrong token")
+WRONG = Refused(403, "wrong token", guess=True)
 NO_PATH = Refused(404, "no such path; clients connect to /, /event, /api or /c/<name>, upstreams send X-Self-ID")
 NO_NAME = Refused(404, "a client's name is 1 to 64 letters, digits, '_', '.' or '-'")
 NO_SELF_ID = Refused(400, "self_id must be a positive integer")

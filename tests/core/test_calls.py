@@ -8,7 +8,9 @@ import orjson
 import pytest
 
 from napcore import Request, Response, peek_frame, peek_request
-from napcore.core.calls import REQUEST_LIMIT, Answer, Call, Calls, RequestLane, replace_echo, restore_echo
+from napcore.core.calls import Answer, Call, Calls
+from napcore.core.request_lane import REQUEST_LIMIT, RequestLane
+from napcore.core.splice import replace_echo, restore_echo, split_suffix
 from napcore.core.stats import CallStatistics
 from napcore.dispatch import CONTROL_LIMIT, frame
 from napcore.types import Outcome
@@ -17,7 +19,11 @@ UPSTREAM, OTHER_UPSTREAM = object(), object()
 
 
 class Client:
-    """Somebody who asks. All are equal, to show that identity counts."""
+    """Somebody who asks, a client of its own."""
+
+    @property
+    def client(self) -> object:
+        return self
 
     def answer(self, answer: Answer, /) -> None:
         raise AssertionError("the table hands answers back, it does not deliver them")
@@ -36,7 +42,7 @@ def response(data: bytes) -> Response:
 
 def reply(call: Call, **fields: Any) -> Response:
     """What an upstream answers to ``call``, with the echo that it was sent."""
-    echo = orjson.loads(call.request or b'{"echo":null}')["echo"]
+    echo = orjson.loads(call.key)
     return response(orjson.dumps({"status": "ok", "retcode": 0, "data": None, **fields, "echo": echo}))
 
 
@@ -107,6 +113,19 @@ def test_without_an_echo_the_answer_has_none(calls: Calls, client: Client) -> No
     answer = calls.answer(response(b'{"status":"ok","echo":"ep.1"}'), UPSTREAM, 0.0)
     assert answer is not None
     assert answer.frame == b'{"status":"ok"}'
+
+
+@pytest.mark.parametrize(
+    ("echo", "action"), [(b'"' + b"e" * (16 << 10) + b'"', "get_status"), (b'"1"', "get_" + "x" * 1024)]
+)
+def test_what_is_kept_of_a_call_is_bounded(calls: Calls, client: Client, echo: bytes, action: str) -> None:
+    answer = calls.forward(request(echo, action), client, UPSTREAM, 0.0)
+    assert isinstance(answer, Answer)
+    assert (answer.retcode, peek_frame(answer.frame).echo) == (1400, echo)
+    assert calls.statistics().pending == 0
+    assert isinstance(
+        calls.forward(request(echo[-(16 << 10) + 1 :].replace(b"e", b'"', 1), "x" * 1024), client, UPSTREAM, 0.0), Call
+    )
 
 
 def test_colliding_echoes_go_back_to_their_askers(calls: Calls) -> None:
@@ -382,7 +401,7 @@ def test_all_askers_may_have_2048_calls_in_flight(calls: Calls) -> None:
 
 @pytest.mark.parametrize("how", ["answer", "cancel", "expire", "lose", "undo", "forget"])
 def test_every_end_of_a_call_makes_room_for_its_asker(client: Client, how: str) -> None:
-    calls = Calls("ep", per_origin=1)
+    calls = Calls("ep", per_client=1)
     call = forward(calls, client)
     assert isinstance(calls.forward(request(), client, UPSTREAM, 0.0), Answer)
     {
@@ -397,12 +416,125 @@ def test_every_end_of_a_call_makes_room_for_its_asker(client: Client, how: str) 
 
 
 def test_a_call_that_is_too_large_after_splicing(monkeypatch: pytest.MonkeyPatch, calls: Calls, client: Client) -> None:
-    size = len(replace_echo(request(b"1"), b'"ep.1"'))
+    size = len(b"".join(replace_echo(request(b"1"), b'"ep.1"')))
     monkeypatch.setattr("napcore.core.calls.MAX_FRAME", size)
     assert isinstance(calls.forward(request(b"1"), client, UPSTREAM, 0.0), Call)
     monkeypatch.setattr("napcore.core.calls.MAX_FRAME", size - 1)
     assert failure(calls.forward(request(b"1"), client, UPSTREAM, 0.0)) == (client, 1505, 1)
     assert calls.statistics() == CallStatistics(pending=1, forwarded=1, answered=0, failed=1, late=0, unknown=0)
+
+
+def test_links_of_one_client_count_together(calls: Calls) -> None:
+    class Link(Client):
+        client = "nonebot"
+
+    links = [Link() for _ in range(4)]
+    for number in range(256):
+        forward(calls, links[number % 4])
+    assert failure(calls.forward(request(), links[0], UPSTREAM, 0.0))[1] == 1503
+    forward(calls, Client())
+    calls.forget(links[0])
+    for _ in range(64):
+        forward(calls, links[1])
+    assert failure(calls.forward(request(), links[2], UPSTREAM, 0.0))[1] == 1503
+
+
+@pytest.mark.parametrize("how", ["written", "answer", "lose", "undo", "expire"])
+def test_bytes_that_wait_are_bounded(client: Client, how: str) -> None:
+    calls, lane = Calls("ep", max_waiting=100), RequestLane(masked=False)
+    long = request(b'"' + b"x" * 60 + b'"', "get_" + "a" * 100)
+    call = calls.forward(long, client, UPSTREAM, 0.0)
+    assert isinstance(call, Call), "one call is taken whatever its size"
+    refused = calls.forward(request(), client, UPSTREAM, 0.0)
+    assert failure(refused)[1] == 1503
+    if how == "written":
+        lane.offer(call)
+        lane.gather(0.0)
+    else:
+        {
+            "answer": lambda: calls.answer(reply(call), UPSTREAM, 0.0),
+            "lose": lambda: calls.lose(UPSTREAM),
+            "undo": lambda: calls.undo(call, client, 1503),
+            "expire": lambda: calls.expire(120.0),
+        }[how]()
+    assert call.request == b""
+    forward(calls, client)
+
+
+def test_the_bytes_of_a_request_are_not_copied(calls: Calls, client: Client) -> None:
+    asked = request(b'"1"', "a" * 1000)
+    call = calls.forward(asked, client, UPSTREAM, 0.0)
+    assert isinstance(call, Call)
+    views = [part for part in call.parts if isinstance(part, memoryview)]
+    assert sum(map(len, views)) > 1000
+    assert all(view.obj is asked.raw for view in views)
+
+
+# Held back, and acknowledged.
+
+
+def test_a_held_call_has_its_whole_time_afterwards(calls: Calls, client: Client) -> None:
+    held, plain = forward(calls, client, 0.0), forward(calls, client, 0.0, echo=b'"2"')
+    calls.hold(held)
+    assert calls.statistics() == CallStatistics(2, 2, 0, 0, 0, 0, held=1)
+    assert [failure(answer)[2] for answer in calls.expire(500.0)] == ["2"]
+    assert plain.over
+    assert calls.let_go(held, 500.0) is True
+    assert calls.let_go(held, 500.0) is False
+    assert (held.deadline, calls.statistics().held) == (620.0, 0)
+    assert calls.answer(reply(held), UPSTREAM, 501.0) is not None
+
+
+@pytest.mark.parametrize("how", ["cancel", "forget", "lose", "undo"])
+def test_a_held_call_nobody_waits_for_is_not_sent(calls: Calls, client: Client, how: str) -> None:
+    held = forward(calls, client)
+    calls.hold(held)
+    ends: dict[str, Any] = {
+        "cancel": lambda: calls.cancel(held),
+        "forget": lambda: calls.forget(client),
+        "lose": lambda: calls.lose(UPSTREAM),
+        "undo": lambda: calls.undo(held, client, 1503),
+    }
+    ended = ends[how]()
+    if how == "lose":
+        assert [failure(answer)[:2] for answer in ended] == [(client, 1501)]
+    assert calls.let_go(held, 1.0) is False
+    assert held.over
+    assert calls.statistics().pending == 0
+    assert calls._clients == {}
+
+
+def test_an_answer_to_a_held_call_is_none(calls: Calls, client: Client) -> None:
+    held = forward(calls, client)
+    calls.hold(held)
+    assert calls.answer(reply(held), UPSTREAM, 0.0) is None, "it has not been asked"
+    assert calls.let_go(held, 1.0) is True
+
+
+def test_an_acknowledged_call_is_answered_at_once(calls: Calls) -> None:
+    client, stand_in = Client(), Client()
+    call = forward(calls, client, echo=b'{"seq": 1}')
+    answer = calls.acknowledge(call, stand_in)
+    assert answer == Answer(client, b'{"status":"async","retcode":1,"data":null,"echo":{"seq": 1}}', True, 1)
+    calls.forget(client)
+    later = calls.answer(reply(call), UPSTREAM, 0.0)
+    assert later is not None
+    assert later.origin is stand_in
+    assert calls._clients == {}
+
+
+def test_upstreams_that_owe_an_answer(calls: Calls, client: Client) -> None:
+    one, two, _ = (
+        forward(calls, client, 1.0),
+        forward(calls, client, 2.0, upstream=OTHER_UPSTREAM),
+        forward(calls, client),
+    )
+    one.written = two.written = True
+    assert calls.unanswered(0.9) == set()
+    assert calls.unanswered(1.0) == {UPSTREAM}
+    assert calls.unanswered(2.0) == {UPSTREAM, OTHER_UPSTREAM}
+    calls.answer(part(one, "stream"), UPSTREAM, 3.0)
+    assert calls.unanswered(2.0) == {OTHER_UPSTREAM}
 
 
 # Refused and taken back.
@@ -439,7 +571,7 @@ def unmask(data: bytes) -> tuple[bytes, bytes]:
 
 
 def queued(lane: RequestLane, *bodies: bytes) -> list[Call]:
-    made = [Call(b"", body, "send_group_msg", None, Client(), UPSTREAM) for body in bodies]
+    made = [Call(b"", (body,), "send_group_msg", None, Client(), UPSTREAM) for body in bodies]
     assert [lane.offer(call) for call in made] == [True] * len(made)
     return made
 
@@ -570,7 +702,7 @@ def test_control_frames_are_bounded() -> None:
 def test_waiting_calls_are_bounded() -> None:
     assert REQUEST_LIMIT == 64 << 20
     lane = RequestLane(masked=False)
-    half, extra = bytes(REQUEST_LIMIT // 2), Call(b"", b"{}", "a", None, Client(), UPSTREAM)
+    half, extra = bytes(REQUEST_LIMIT // 2), Call(b"", (b"{}",), "a", None, Client(), UPSTREAM)
     first, second, third = queued(lane, half, half, b"{}")
     assert lane.offer(extra) is False
     first.over = second.over = True
@@ -636,7 +768,35 @@ def test_calls_and_lane_together() -> None:
     ],
 )
 def test_replace_echo(before: bytes, after: bytes) -> None:
-    assert replace_echo(peek_request(before), b"KEY") == after
+    assert b"".join(replace_echo(peek_request(before), b"KEY")) == after
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "suffix"),
+    [
+        (b'{"action":"send_msg_async","echo":1}', b'{"action":"send_msg","echo":1}', "_async"),
+        (b'{"action":"send_msg_rate_limited"}', b'{"action":"send_msg"}', "_rate_limited"),
+        (b'{"action":"send_msg"}', b'{"action":"send_msg"}', ""),
+        (b'{"action":"_async"}', b'{"action":"_async"}', ""),
+        (b'{"action":"a_async_async"}', b'{"action":"a_async"}', "_async"),
+        (
+            b'{"params":{"message":"\\"a_async\\"","x":"a_async"},"echo":"a_async","action":"a_async"}',
+            b'{"params":{"message":"\\"a_async\\"","x":"a_async"},"echo":"a_async","action":"a"}',
+            "_async",
+        ),
+        # Written with an escape: it goes on as it is, and NapCat knows it by that name too.
+        (b'{"action":"send_msg\\u005fasync"}', b'{"action":"send_msg\\u005fasync"}', "_async"),
+    ],
+)
+def test_split_suffix(before: bytes, after: bytes, suffix: str) -> None:
+    request, found = split_suffix(peek_request(before))
+    assert (request.raw, found) == (after, suffix)
+
+
+def test_a_name_put_everywhere_costs_little() -> None:
+    raw = b'{"x":[' + b'"a_async",' * 1000 + b'1],"action":"a_async"}'
+    request, suffix = split_suffix(peek_request(raw))
+    assert (request.raw, suffix) == (raw, "_async")
 
 
 @pytest.mark.parametrize(

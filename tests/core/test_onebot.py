@@ -13,11 +13,13 @@ from napcore.core.onebot import (
     MAX_FRAME,
     NAME,
     OWN_META,
+    check_signature,
     encode_call,
     failure,
     heartbeat,
     lifecycle,
     parse_self_id,
+    sign,
 )
 
 
@@ -30,8 +32,8 @@ def test_constants() -> None:
 def test_a_failure_byte_for_byte() -> None:
     assert failure(1503, b'{"seq": 1}') == (
         b'{"status":"failed","retcode":1503,"data":null,'
-        b'"message":"too many calls in flight; the call was not sent",'
-        b'"wording":"' + "未完成的请求过多，请求未发送".encode() + b'",'
+        b'"message":"too many calls; the call was not sent",'
+        b'"wording":"' + "请求过多，请求未发送".encode() + b'",'
         b'"echo":{"seq": 1}}'
     )
 
@@ -164,3 +166,22 @@ def test_names(name: str) -> None:
 @pytest.mark.parametrize("name", ["", "x" * 65, "a b", "a/b", "机器人", "a\n", "a%20b", "ａ"])
 def test_no_names(name: str) -> None:
     assert not NAME.fullmatch(name)
+
+
+def test_a_signature_is_the_hmac_of_the_exact_bytes() -> None:
+    # RFC 2202, 3: test case 2.
+    assert sign("Jefe", b"what do ya want for nothing?") == "sha1=effcdf6ae5eb2fa2d27416d5f184df9c259a7c79"
+
+
+def test_a_signature_is_checked() -> None:
+    body = '{"post_type":"message","raw_message":"你好"}'.encode()
+    made = sign("secret", body)
+    assert check_signature("secret", body, made)
+    assert check_signature("secret", body, f" {made} ")
+    assert not check_signature("secret", body + b" ", made)
+    assert not check_signature("other", body, made)
+
+
+@pytest.mark.parametrize("shown", [None, "", "sha1=", "sha1=00", "sha256=00", "\udce4\udcbd", "ж" * 45])
+def test_what_is_no_signature_is_refused(shown: str | None) -> None:
+    assert not check_signature("secret", b"{}", shown)

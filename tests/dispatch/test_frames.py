@@ -75,6 +75,32 @@ def test_wrong_types(core: Any, data: Any) -> None:
         core.masked_frame(b"", data)
 
 
+@pytest.mark.parametrize("key", [None, b"\x01\x80\xff\x00"])
+def test_a_frame_of_parts_is_that_of_the_whole(core: Any, key: bytes | None) -> None:
+    data = bytes(number % 251 for number in range(70_000))
+    whole = core.frame(data) if key is None else core.masked_frame(data, key)
+    view = memoryview(data)
+    for cuts in ([], [0], [1], [3, 3, 10], [5, 66_000], [70_000]):
+        edges = [0, *cuts, 70_000]
+        parts = [view[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+        assert core.join_frame(parts, key) == whole
+        assert core.join_frame(tuple(map(bytes, parts)), key) == whole
+    assert core.join_frame((), key) == (core.frame(b"") if key is None else core.masked_frame(b"", key))
+
+
+def test_what_is_no_part_of_a_frame(core: Any) -> None:
+    for part in ("text", None, 5, bytearray(b"x")):
+        with pytest.raises(TypeError):
+            core.join_frame((b"x", part), None)
+    with pytest.raises(TypeError):
+        core.join_frame((b"x",), "abcd")
+    with pytest.raises(ValueError, match="4 bytes"):
+        core.join_frame((b"x",), b"abc")
+    for view in (memoryview(b"abcd")[::2], memoryview(b"abcd").cast("I")):
+        with pytest.raises(ValueError, match="single bytes in a row"):
+            core.join_frame((view,), None)
+
+
 @pytest.mark.parametrize(
     ("data", "block"),
     [

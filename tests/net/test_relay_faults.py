@@ -10,6 +10,7 @@ import anyio.to_thread
 import pytest
 from websockets.frames import Opcode
 
+import napcore.net.api
 import napcore.net.relay
 import napcore.net.traffic
 from napcore import Config, Relay
@@ -141,7 +142,7 @@ async def test_a_fault_inside_does_not_cancel_the_host_and_the_next_call_raises_
 
 
 async def test_a_fault_inside_ends_serve_and_is_raised_there(monkeypatch: pytest.MonkeyPatch, dial: Any) -> None:
-    monkeypatch.setattr(napcore.net.traffic, "peek_request", raising)
+    monkeypatch.setattr(napcore.net.api, "peek_request", raising)
     relay = Relay()
     faults: list[Exception] = []
 
@@ -175,13 +176,13 @@ async def test_a_fault_on_any_link_sets_failed_and_spares_the_host(
         elif role == "dialled client":
             relay.add_client("bot", await bot.listen())
             await bot.wait_for(lambda: len(bot.meta) == 1)
-            monkeypatch.setattr(napcore.net.traffic, "peek_request", raising)
+            monkeypatch.setattr(napcore.net.api, "peek_request", raising)
             bot.send(request)
         else:
             headers = {"X-Self-ID": "10001"} if role == "reverse" else {}
             async with dial(listener, "/api" if role == "api" else "/", headers) as peer:
                 monkeypatch.setattr(napcore.net.traffic, "peek_frame", raising)
-                monkeypatch.setattr(napcore.net.traffic, "peek_request", raising)
+                monkeypatch.setattr(napcore.net.api, "peek_request", raising)
                 await peer.send(request)
                 assert all(frame.opcode is not Opcode.BINARY for frame in await peer.rest())
         await until(lambda: relay.failed is not None)

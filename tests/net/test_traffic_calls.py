@@ -9,6 +9,7 @@ import pytest
 from websockets.frames import Opcode
 
 import napcore.core.calls
+import napcore.core.request_lane
 from napcore import Relay
 
 ECHOES = [
@@ -305,7 +306,7 @@ async def test_too_many_calls_in_all_are_1503(upstream: Any, dial: Any) -> None:
 async def test_too_many_bytes_waiting_for_an_upstream_are_1503(
     upstream: Any, dial: Any, until: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(napcore.core.calls, "REQUEST_LIMIT", 2_000_000)
+    monkeypatch.setattr(napcore.core.request_lane, "REQUEST_LIMIT", 2_000_000)
     async with Relay() as relay:
         listener = await relay.listen("127.0.0.1", 0)
         async with dial(listener, headers={"X-Self-ID": "10001"}, slow=True), dial(listener, "/api") as client:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napcore import Response, peek_frame, peek_request
-from napcore.core.calls import Call, Calls, replace_echo, restore_echo
+from napcore.core.calls import Call, Calls
+from napcore.core.splice import replace_echo, restore_echo
 
 ECHO_KEYS = ('"echo"', '"\\u0065cho"', '"ec\\u0068o"', '"\\u0065\\u0063\\u0068\\u006F"')
 """One key, written in several ways."""
@@ -122,7 +123,7 @@ def with_last_echo(members: list[tuple[str, Any]], echo: Any) -> list[tuple[str,
 
 @given(requests, echoes)
 def test_replace_echo_changes_the_echo_alone(document: Document, echo: bytes) -> None:
-    spliced = replace_echo(peek_request(document.raw), echo)
+    spliced = b"".join(replace_echo(peek_request(document.raw), echo))
     if document.value is not None:
         start, end = document.value
         assert spliced == document.raw[:start] + echo + document.raw[end:]
@@ -160,6 +161,8 @@ def test_an_answer_without_an_echo_passes_unchanged(document: Document) -> None:
 
 class Nobody:
     """Asks, and is never told."""
+
+    client = None
 
     def answer(self, answer: object, /) -> None:
         raise AssertionError("nothing is delivered here")

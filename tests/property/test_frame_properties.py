@@ -43,3 +43,10 @@ def test_frames_parse_back(core: Any, data: bytes, opcode: Opcode, key: bytes) -
 def test_cores_agree(data: bytes, key: bytes, opcode: int) -> None:
     assert len({core.frame(data, opcode) for core in CORES}) == 1
     assert len({core.masked_frame(data, key, opcode) for core in CORES}) == 1
+
+
+@given(st.lists(st.binary(max_size=40), max_size=5), st.none() | st.binary(min_size=4, max_size=4))
+def test_cores_agree_on_parts(parts: list[bytes], key: bytes | None) -> None:
+    whole = b"".join(parts)
+    expected = CORES[0].frame(whole) if key is None else CORES[0].masked_frame(whole, key)
+    assert {core.join_frame(parts, key) for core in CORES} == {expected}

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from napcore.core.onebot import NAME, parse_self_id
 
-__all__ = ("Admitted", "Door", "Head", "Refused", "admit", "is_local")
+__all__ = ("Admitted", "Door", "Head", "Refused", "admit", "is_local", "shown_token")
 
 
 class Head(NamedTuple):
@@ -60,6 +60,10 @@ class Refused(NamedTuple):
 
     status: int
     text: str
+    retry_after: float | None = None
+    """Seconds after which it may be tried again, where that helps."""
+    guess: bool = False
+    """Whether a token was shown that is not the one."""
 
 
 def admit(door: Door, head: Head, tokens: Mapping[str, str | None]) -> Admitted | Refused:
@@ -80,7 +84,7 @@ def admit(door: Door, head: Head, tokens: Mapping[str, str | None]) -> Admitted 
     refusal = _check_origin(door, head)
     if refusal is not None:
         return refusal
-    shown = _token(head, query)
+    shown = shown_token(head)
     if "x-self-id" in head.headers:
         return _admit_upstream(door, head, shown)
     wanted = query.get("self_id", [None])[-1]
@@ -127,15 +131,20 @@ def _check_token(expected: str | None, shown: str | None) -> Refused | None:
         return None
     if shown is None:
         return Refused(401, "a token is needed: Authorization: Bearer <token>, or ?access_token=")
-    return Refused(403, "wrong token")
+    return Refused(403, "wrong token", guess=True)
 
 
-def _token(head: Head, query: Mapping[str, list[str]]) -> str | None:
+def shown_token(head: Head) -> str | None:
+    """The token in a handshake's head, by header or query; None if it shows none."""
     for value in head.headers.get("authorization", ()):
         scheme, _, token = value.strip().partition(" ")
         # go-cqhttp says "Token", everyone else "Bearer".
         if scheme.lower() in ("bearer", "token") and token.strip():
             return token.strip()
+    try:
+        query = parse_qs(urlsplit(head.target).query)
+    except ValueError:
+        return None
     return query.get("access_token", [None])[-1] or None
 
 

@@ -7,51 +7,106 @@ params and data are never decoded.
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from typing import Final, NamedTuple, Protocol
 
-from napcore.core.onebot import MAX_FRAME, failure
+from napcore.core.onebot import MAX_FRAME, acknowledgement, failure
+from napcore.core.splice import more_follow, replace_echo, restore_echo
 from napcore.core.stats import CallStatistics
-from napcore.dispatch import CONTROL_LIMIT, Request, Response, frame, masked_frame
-from napcore.types import Outcome
+from napcore.dispatch import Request, Response
 
-__all__ = ("Answer", "Asker", "Call", "Calls", "RequestLane", "replace_echo", "restore_echo")
+__all__ = ("Answer", "Asker", "Call", "Calls")
 
-REQUEST_LIMIT: Final = 64 << 20
-"""Bytes of calls that may wait for one upstream link, plus one call."""
+WAITING_LIMIT: Final = 128 << 20
+"""Bytes of requests that may wait for being written, all upstreams together, plus one request."""
 
-_WHITE: Final = b" \t\r\n"
-_COMMA: Final = ord(",")
+ECHO_LIMIT: Final = 16 << 10
+"""Bytes of an echo: it is kept until the answer comes, in up to 2,048 calls at once."""
+
+NAME_LIMIT: Final = 1024
+"""Characters of an action, kept as long."""
 
 
 class Asker(Protocol):
     """Who makes calls: a client's link, or a task in this process. Compared by identity."""
+
+    @property
+    def client(self) -> object:
+        """Whose calls count together against the bound for one client."""
+        ...
 
     def answer(self, answer: Answer, /) -> None:
         """Take an answer; must not wait or raise."""
         ...
 
 
-class Call:
-    """One call waiting for its answer."""
+class Waiting:
+    """How many bytes of requests have not been written yet."""
 
-    __slots__ = ("action", "deadline", "echo", "key", "origin", "over", "request", "upstream", "written")
+    __slots__ = ("size",)
+
+    def __init__(self) -> None:
+        self.size = 0
+
+
+class Call:
+    """One call waiting for its answer.
+
+    Its life: held (while it is paced), queued (in an upstream's lane), written, over. ``parts``
+    are the bytes of the request that goes upstream, empty once written or over.
+    """
+
+    __slots__ = (
+        "action",
+        "asked_at",
+        "deadline",
+        "echo",
+        "key",
+        "origin",
+        "over",
+        "parts",
+        "size",
+        "upstream",
+        "waiting",
+        "written",
+    )
 
     def __init__(
-        self, key: bytes, request: bytes, action: str, echo: bytes | None, origin: Asker, upstream: object
+        self,
+        key: bytes,
+        parts: tuple[bytes | memoryview, ...],
+        action: str,
+        echo: bytes | None,
+        origin: Asker,
+        upstream: object,
+        waiting: Waiting | None = None,
     ) -> None:
         self.key = key
-        self.request = request
+        self.parts = parts
+        self.size = sum(map(len, parts))
         self.action = action
         self.echo = echo
         self.origin: Asker | None = origin
         self.upstream = upstream
+        self.asked_at = 0.0
         self.deadline = 0.0
         self.written = False
         """Whether its first byte may have left."""
         self.over = False
         """Whether it has been answered or given up; such a call is not written any more."""
+        self.waiting = waiting
+        if waiting is not None:
+            waiting.size += self.size
+
+    @property
+    def request(self) -> bytes:
+        """The request's bytes, as long as they are here."""
+        return b"".join(self.parts)
+
+    def release(self) -> None:
+        """Let go of the request: it has been written, or never will be."""
+        if self.waiting is not None and self.parts:
+            self.waiting.size -= self.size
+        self.parts = ()
 
 
 class Answer(NamedTuple):
@@ -64,47 +119,97 @@ class Answer(NamedTuple):
     final: bool = True
     """Whether the call is over; False for all but the last frame of a stream answer."""
     retcode: int | None = None
-    """The retcode if the answer is a failure of our own."""
+    """The retcode if the answer is one of our own."""
 
 
 class Calls:
     """The table of calls in flight. No clock: ``now`` is passed in, in seconds.
 
-    ``timeout`` is how long a call may wait; ``per_origin`` and ``total`` bound the table.
-    ``epoch`` makes echoes of different relays differ.
+    ``timeout`` is how long a call may wait; ``per_client`` and ``total`` bound the table, and
+    ``max_waiting`` the bytes in it. ``epoch`` makes echoes of different relays differ.
     """
 
-    def __init__(self, epoch: str, *, timeout: float = 120.0, per_origin: int = 256, total: int = 2048) -> None:
+    def __init__(
+        self,
+        epoch: str,
+        *,
+        timeout: float = 120.0,
+        per_client: int = 256,
+        total: int = 2048,
+        max_waiting: int = WAITING_LIMIT,
+    ) -> None:
         self.timeout = timeout
-        self.per_origin = per_origin
+        self.per_client = per_client
         self.total = total
+        self.max_waiting = max_waiting
         self._prefix = b'"' + epoch.encode("ascii") + b"."
         self._count = 0
         self._calls: dict[bytes, Call] = {}
+        self._held: dict[bytes, Call] = {}
         self._origins: dict[Asker, set[bytes]] = {}
+        self._clients: dict[object, int] = {}
+        self._waiting = Waiting()
         self._forwarded = self._answered = self._failed = self._late = self._unknown = 0
+        self.shared = 0
+        """Answers that served another identical call too; counted by whoever hands them out."""
 
     def forward(self, request: Request, origin: Asker, upstream: object, now: float) -> Call | Answer:
-        """Enter a call. Returns the Call, whose ``request`` goes upstream, or the failure to answer with."""
-        mine = self._origins.get(origin, ())
-        if len(mine) >= self.per_origin or len(self._calls) >= self.total:
-            return self.refuse(1503, request.echo, origin)
+        """Enter a call. Returns the Call, whose ``parts`` go upstream, or the failure to answer with."""
+        client = origin.client
+        if self._clients.get(client, 0) >= self.per_client:
+            detail = f"{self.per_client} calls of this client are in flight"
+            return self.refuse(1503, request.echo, origin, detail)
+        if len(self._calls) + len(self._held) >= self.total:
+            return self.refuse(1503, request.echo, origin, f"{self.total} calls are in flight")
+        if len(request.action) > NAME_LIMIT or len(request.echo or b"") > ECHO_LIMIT:
+            detail = f"an action has at most {NAME_LIMIT} characters, an echo {ECHO_LIMIT >> 10} KiB"
+            return self.refuse(1400, request.echo, origin, detail)
+        if self._waiting.size > self.max_waiting:
+            return self.refuse(1503, request.echo, origin, f"{self.max_waiting >> 20} MiB of calls are waiting")
         self._count += 1
         key = b'%b%d"' % (self._prefix, self._count)
-        spliced = replace_echo(request, key)
-        if len(spliced) > MAX_FRAME:
+        parts = replace_echo(request, key)
+        if sum(map(len, parts)) > MAX_FRAME:
             return self.refuse(1505, request.echo, origin)
-        call = Call(key, spliced, request.action, request.echo, origin, upstream)
+        call = Call(key, parts, request.action, request.echo, origin, upstream, self._waiting)
+        call.asked_at = now
         call.deadline = now + self.timeout
         self._calls[key] = call
         self._origins.setdefault(origin, set()).add(key)
+        self._clients[client] = self._clients.get(client, 0) + 1
         self._forwarded += 1
         return call
 
-    def refuse(self, retcode: int, echo: bytes | None, origin: Asker, detail: str = "") -> Answer:
-        """A counted failure answer of our own."""
+    def refuse(self, retcode: int, echo: bytes | None, origin: Asker, detail: str = "", why: str = "") -> Answer:
+        """A counted failure answer of our own; ``detail`` and ``why`` say more, in English and in Chinese."""
         self._failed += 1
-        return Answer(origin, failure(retcode, echo, detail), True, retcode)
+        return Answer(origin, failure(retcode, echo, detail, why), True, retcode)
+
+    def acknowledge(self, call: Call, stand_in: Asker) -> Answer:
+        """Answer a call nobody waits for (OneBot 11, api: ``_async``); ``stand_in`` gets the upstream's answer."""
+        origin = call.origin
+        assert origin is not None
+        self._leave_origin(call)
+        call.origin = stand_in
+        self._origins.setdefault(stand_in, set()).add(call.key)
+        self._clients[stand_in.client] = self._clients.get(stand_in.client, 0) + 1
+        return Answer(origin, acknowledgement(call.echo), True, 1)
+
+    def hold(self, call: Call) -> None:
+        """Keep a call back for a while; its time for an answer starts at :meth:`let_go`."""
+        del self._calls[call.key]
+        self._held[call.key] = call
+
+    def let_go(self, call: Call, now: float) -> bool:
+        """A call that was held goes on; False if it is over, or nobody waits for it any more."""
+        if self._held.pop(call.key, None) is None:
+            return False
+        call.asked_at = now
+        call.deadline = now + self.timeout
+        self._calls[call.key] = call
+        if call.origin is None:
+            self._remove(call)
+        return not call.over
 
     def answer(self, response: Response, upstream: object, now: float) -> Answer | None:
         """Match an answer from ``upstream`` to the call it was sent; None (counted) if nobody waits for it.
@@ -116,11 +221,12 @@ class Calls:
         if call is None or call.upstream is not upstream:
             self._count_stray(key)
             return None
-        final = not _more_follow(response)
+        final = not more_follow(response)
         if not final:
             # Moved to the end: the table stays in order of deadlines.
             del self._calls[call.key]
             self._calls[call.key] = call
+            call.asked_at = now
             call.deadline = now + self.timeout
         else:
             self._remove(call)
@@ -145,26 +251,37 @@ class Calls:
         """When :meth:`expire` has something to do next."""
         return next((call.deadline for call in self._calls.values()), None)
 
+    def unanswered(self, since: float) -> set[object]:
+        """Upstreams with a call that was written, and has had no answer since that time."""
+        found = set()
+        for call in self._calls.values():
+            if call.asked_at > since:
+                break
+            if call.written:
+                found.add(call.upstream)
+        return found
+
     def forget(self, origin: Asker) -> None:
         """The asker has gone; answers still to come are counted ``late``."""
         for key in self._origins.pop(origin, ()):
-            self._calls[key].origin = None
+            (self._calls.get(key) or self._held[key]).origin = None
+            self._leave_client(origin.client)
 
-    def undo(self, call: Call, origin: Asker, retcode: int) -> Answer:
-        """Take back a call that could not be queued; returns the failure for its asker."""
+    def undo(self, call: Call, origin: Asker, retcode: int, detail: str = "", why: str = "") -> Answer:
+        """Take back a call that has not been queued; returns the failure for its asker."""
         self._remove(call)
         self._forwarded -= 1
-        return self.refuse(retcode, call.echo, origin)
+        return self.refuse(retcode, call.echo, origin, detail, why)
 
     def cancel(self, call: Call) -> None:
         """The asker no longer waits for this one call; its answer will be counted ``late``."""
-        if call.origin is not None and self._calls.get(call.key) is call:
+        if call.origin is not None and not call.over:
             self._leave_origin(call)
             call.origin = None
 
     def lose(self, upstream: object) -> list[Answer]:
         """The upstream link is gone: 1502 for what was written, 1501 (safe to retry) for what was not."""
-        lost = [call for call in self._calls.values() if call.upstream is upstream]
+        lost = [call for call in (*self._calls.values(), *self._held.values()) if call.upstream is upstream]
         written = [call for call in lost if call.written]
         unwritten = [call for call in lost if not call.written]
         return self._fail(written, 1502) + self._fail(unwritten, 1501)
@@ -177,12 +294,14 @@ class Calls:
     def statistics(self) -> CallStatistics:
         """A snapshot of the counters."""
         return CallStatistics(
-            pending=len(self._calls),
+            pending=len(self._calls) + len(self._held),
             forwarded=self._forwarded,
             answered=self._answered,
             failed=self._failed,
             late=self._late,
             unknown=self._unknown,
+            held=len(self._held),
+            shared=self.shared,
         )
 
     def _fail(self, calls: list[Call], retcode: int) -> list[Answer]:
@@ -194,16 +313,26 @@ class Calls:
         return answers
 
     def _remove(self, call: Call) -> None:
-        del self._calls[call.key]
+        if self._calls.pop(call.key, None) is None:
+            del self._held[call.key]
         call.over = True
+        call.release()
         self._leave_origin(call)
 
     def _leave_origin(self, call: Call) -> None:
         keys = self._origins.get(call.origin) if call.origin is not None else None
-        if call.origin is not None and keys is not None:
+        if call.origin is not None and keys is not None and call.key in keys:
             keys.discard(call.key)
+            self._leave_client(call.origin.client)
             if not keys:
                 del self._origins[call.origin]
+
+    def _leave_client(self, client: object) -> None:
+        left = self._clients[client] - 1
+        if left:
+            self._clients[client] = left
+        else:
+            del self._clients[client]
 
     def _count_stray(self, key: bytes | None) -> None:
         number = key[len(self._prefix) : -1] if key is not None and key.startswith(self._prefix) else b""
@@ -212,133 +341,3 @@ class Calls:
             self._late += 1
         else:
             self._unknown += 1
-
-
-class RequestLane:
-    """What waits for an upstream link: control frames and calls, in order, control first.
-
-    It has an outbox's shape, so that one drainer serves both. ``masked`` says that we are the
-    WebSocket client, whose frames carry a fresh random key each (RFC 6455, 5.3).
-    """
-
-    def __init__(self, *, masked: bool) -> None:
-        self.close_code = 0
-        """1013 once the control lane has overflowed."""
-        self.late = 0
-        """Control frames that were waiting when the link ended."""
-        self._masked = masked
-        self._control: deque[bytes] = deque()
-        self._control_bytes = 0
-        self._calls: deque[Call] = deque()
-        self._call_bytes = 0
-        self._staged = False
-
-    def __len__(self) -> int:
-        return len(self._control) + len(self._calls)
-
-    @property
-    def control_queued(self) -> int:
-        """Control frames waiting."""
-        return len(self._control)
-
-    def offer_control(self, frame: bytes) -> Outcome:
-        """Queue a control frame ahead of calls."""
-        if self._control_bytes > CONTROL_LIMIT:
-            self.late += 1
-            self.close_code = 1013
-            return Outcome.DISCONNECT
-        self._control.append(frame)
-        self._control_bytes += len(frame)
-        return Outcome.QUEUED
-
-    def offer(self, call: Call) -> bool:
-        """Queue a call; False if the bytes waiting are at their bound, so that it cannot be sent."""
-        if self._call_bytes > REQUEST_LIMIT:
-            return False
-        self._calls.append(call)
-        self._call_bytes += len(call.request)
-        return True
-
-    def gather(self, now: float, max_bytes: int = 65536) -> list[bytes]:
-        """The next frames to write, at least one if any waits; from here on a call counts as written.
-
-        Raises:
-            RuntimeError: the frames gathered last are still being written.
-        """
-        if self._staged:
-            raise RuntimeError("the frames gathered last are still being written")
-        frames: list[bytes] = []
-        size = 0
-        while self._control and (not frames or size + len(self._control[0]) <= max_bytes):
-            control = self._control.popleft()
-            self._control_bytes -= len(control)
-            frames.append(control)
-            size += len(control)
-        while self._calls and not self._control and (not frames or size + len(self._calls[0].request) <= max_bytes):
-            call = self._calls.popleft()
-            self._call_bytes -= len(call.request)
-            if call.over:
-                continue
-            call.written = True
-            frames.append(masked_frame(call.request, os.urandom(4)) if self._masked else frame(call.request))
-            call.request = b""
-            size += len(frames[-1])
-        self._staged = bool(frames)
-        return frames
-
-    def wrote(self) -> int:
-        """The frames gathered last are out."""
-        self._staged = False
-        return 0
-
-    def lose_link(self) -> int:
-        """The link is gone: what waited will never be written. ``Calls.lose`` fails the calls."""
-        self.late += len(self._control)
-        self._control.clear()
-        self._control_bytes = 0
-        self._calls.clear()
-        self._call_bytes = 0
-        self._staged = False
-        self.close_code = 0
-        return 0
-
-
-def replace_echo(request: Request, echo: bytes) -> bytes:
-    """The request's bytes with ``echo`` (raw JSON) in place of its own, or added where it has none."""
-    raw = request.raw
-    span = request.echo_span
-    if span is not None:
-        view = memoryview(raw)
-        return b"".join((view[: span[0]], echo, view[span[1] :]))
-    start = raw.index(b"{") + 1
-    return b"".join((raw[:start], b'"echo":', echo, b",", memoryview(raw)[start:]))
-
-
-def restore_echo(response: Response, echo: bytes | None) -> bytes:
-    """The answer's bytes with the asker's ``echo``; None takes the member out again."""
-    raw = response.raw
-    span, member = response.echo_span, response.echo_member
-    if span is None or member is None:
-        return raw
-    view = memoryview(raw)
-    if echo is not None:
-        return b"".join((view[: span[0]], echo, view[span[1] :]))
-    start, end = member
-    after = end
-    while raw[after] in _WHITE:
-        after += 1
-    if raw[after] == _COMMA:
-        return b"".join((view[:start], view[after + 1 :]))
-    before = start - 1
-    while raw[before] in _WHITE:
-        before -= 1
-    if raw[before] == _COMMA:
-        start = before
-    return b"".join((view[:start], view[end:]))
-
-
-def _more_follow(response: Response) -> bool:
-    if response.stream != "stream-action" or response.status == "failed":
-        return False
-    data = response.data.get("data")
-    return isinstance(data, dict) and data.get("type") in ("stream", "reset")

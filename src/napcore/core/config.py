@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal
-from urllib.parse import urlsplit, urlunsplit
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
 from napcore.core.admission import is_local
 from napcore.core.filter import Filter
+from napcore.core.hub import MEMORY_LIMIT
 from napcore.core.onebot import NAME
+from napcore.core.pacing import check_send_rate
 from napcore.core.policy import Policy
 from napcore.core.tables import NOT_BUILT, read_fields
+from napcore.core.urls import check_strong, check_token, check_url, public_url
 from napcore.errors import ConfigError, ConfigProblem
-from napcore.types import FailMode, MessageFormat, Overflow
+from napcore.types import Delivery, FailMode, MessageFormat, Overflow
 
 __all__ = ("ClientConfig", "Config", "DefaultsConfig", "ListenConfig", "QueueConfig", "UpstreamConfig")
 
-MIN_TOKEN: Final = 16
-"""Characters a token needs where other machines can reach the listener."""
-
 _FILTER_KEYS: Final = tuple(Filter.__dataclass_fields__)
+_RELAY_KEYS: Final = ("memory_limit", "call_timeout", "send_rate", "share_gets")
 _INT64: Final = 1 << 63
 
 
@@ -40,7 +39,7 @@ class Table(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             if "token" in field.name:
                 value = "***"
             elif field.name == "url":
-                value = _public(value)
+                value = public_url(value)
             shown.append(f"{field.name}={value!r}")
         return f"{type(self).__name__}({', '.join(shown)})"
 
@@ -64,7 +63,7 @@ class QueueConfig(Table, frozen=True, kw_only=True):
     notice_ttl: float | None = None
     request_ttl: float | None = None
     hold: float | None = None
-    delivery: Literal["at_most_once", "at_least_once"] | None = None
+    delivery: Delivery | None = None
     max_in_flight: float | None = None
     write_timeout: float | None = None
 
@@ -79,8 +78,6 @@ class QueueConfig(Table, frozen=True, kw_only=True):
             Policy(**self.arguments())
         except ConfigError as error:
             found += [problem._replace(key=_join(path, problem.key)) for problem in error.errors]
-        if self.delivery == "at_least_once":
-            found.append(ConfigProblem(None, None, _join(path, "delivery"), NOT_BUILT))
         if self.hold not in (None, 0):
             found.append(ConfigProblem(None, None, _join(path, "hold"), f"{NOT_BUILT}, or write 0"))
         return found
@@ -126,9 +123,9 @@ class ListenConfig(Table, frozen=True, kw_only=True):
         if not 0 <= self.port <= 65535:
             found.append(ConfigProblem(None, None, _join(path, "port"), f"must be 0 to 65535, not {self.port}"))
         for key in ("token", "upstream_token"):
-            wrong = _token(getattr(self, key), _join(path, key))
+            wrong = check_token(getattr(self, key), _join(path, key))
             if not self.local and not self.allow_anonymous and (key == "token" or self.upstream_token is not None):
-                wrong = wrong or _strong(getattr(self, key), _join(path, key))
+                wrong = wrong or check_strong(getattr(self, key), _join(path, key))
             found += wrong
         return found
 
@@ -146,7 +143,7 @@ class UpstreamConfig(Table, frozen=True, kw_only=True):
 
     def problems(self, path: str) -> list[ConfigProblem]:
         """A URL, token or account that cannot be one."""
-        found = _url(self.url, _join(path, "url")) + _token(self.token, _join(path, "token"))
+        found = check_url(self.url, _join(path, "url")) + check_token(self.token, _join(path, "token"))
         if self.self_id is not None and not 0 < self.self_id < _INT64:
             found.append(ConfigProblem(None, None, _join(path, "self_id"), f"is no account: {self.self_id}"))
         return found
@@ -227,8 +224,8 @@ class ClientConfig(Table, frozen=True, kw_only=True):
             text = f"must be 1 to 64 letters, digits, '_', '.' or '-', not {self.name!r}"
             found.append(ConfigProblem(None, None, _join(path, "name"), text))
         if self.url is not None:
-            found += _url(self.url, _join(path, "url"))
-        found += _token(self.token, _join(path, "token"))
+            found += check_url(self.url, _join(path, "url"))
+        found += check_token(self.token, _join(path, "token"))
         if self.heartbeat is not None:
             found += _heartbeat(self.heartbeat, path)
         try:
@@ -241,14 +238,20 @@ class ClientConfig(Table, frozen=True, kw_only=True):
 class Config(Table, frozen=True, kw_only=True):
     """Everything a relay is made of; ``Relay.from_config`` builds one, ``load_config`` reads a file.
 
+    What stands outside the tables are ``Relay``'s own arguments.
+
     Raises:
         ConfigError: with every mistake found.
     """
 
+    call_timeout: float = 120.0
+    send_rate: str | tuple[float, ...] = "auto"
+    share_gets: float = math.inf
     listen: ListenConfig | None = None
     upstream: tuple[UpstreamConfig, ...] = ()
     client: tuple[ClientConfig, ...] = ()
     defaults: DefaultsConfig = DefaultsConfig()
+    memory_limit: float = MEMORY_LIMIT
 
     def __post_init__(self) -> None:
         if found := self.problems(""):
@@ -267,6 +270,7 @@ class Config(Table, frozen=True, kw_only=True):
         told = {problem.key for problem in found}
         doors = listen is not None or "listen" not in data
         more = _problems(values.get("defaults"), listen, upstream, client, doors=doors)
+        more += _relay(**{key: values[key] for key in _RELAY_KEYS if key in values})
         found += [problem for problem in more if problem.key not in told]
         if found:
             raise ConfigError(found)
@@ -274,7 +278,37 @@ class Config(Table, frozen=True, kw_only=True):
 
     def problems(self, path: str) -> list[ConfigProblem]:
         """Every table's problems, and what does not go together."""
-        return _problems(self.defaults, self.listen, self.upstream, self.client, doors=True)
+        own = _relay(self.memory_limit, self.call_timeout, self.send_rate, self.share_gets)
+        return own + _problems(self.defaults, self.listen, self.upstream, self.client, doors=True)
+
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments for ``Relay``."""
+        return {
+            "memory_limit": self.memory_limit,
+            "call_timeout": self.call_timeout,
+            "send_rate": check_send_rate(self.send_rate),
+            "share_gets": "off" if math.isinf(self.share_gets) else self.share_gets,
+        }
+
+
+def _relay(
+    memory_limit: float = 1.0, call_timeout: float = 1.0, send_rate: object = "auto", share_gets: float = 0.0
+) -> list[ConfigProblem]:
+    found = []
+    if not memory_limit > 0:
+        found.append(ConfigProblem(None, None, "memory_limit", f"must be more than 0, not {memory_limit:g}"))
+    if not 0 < call_timeout < math.inf:
+        text = f"must be more than 0 and finite, not {call_timeout:g}"
+        found.append(ConfigProblem(None, None, "call_timeout", text))
+    try:
+        check_send_rate(send_rate)
+    except ConfigError as error:
+        found += error.errors
+    if share_gets < 0:
+        found.append(
+            ConfigProblem(None, None, "share_gets", f'must be seconds, 0 or more, or "off"; not {share_gets:g}')
+        )
+    return found
 
 
 def _problems(
@@ -314,50 +348,12 @@ def _doors(listen: ListenConfig | None, clients: Sequence[ClientConfig | None]) 
                 text = "is a token of [listen]; give the client its own, or leave it out"
                 found.append(ConfigProblem(None, None, _join(path, "token"), text))
             elif not listen.local and not listen.allow_anonymous:
-                found += _strong(client.token, _join(path, "token"))
+                found += check_strong(client.token, _join(path, "token"))
     return found + _doubles("client", "token", tokens)
 
 
 def _join(path: str, key: str) -> str:
     return f"{path}.{key}" if path else key
-
-
-def _public(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        query = "***" if parts.query else ""
-        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, query, ""))
-    except ValueError:
-        return "***"
-
-
-def _url(url: str, key: str) -> list[ConfigProblem]:
-    suggestion = None
-    try:
-        parts = urlsplit(url)
-        # Reading the port is what checks it.
-        right = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0 and not parts.fragment
-        if parts.scheme in ("http", "https"):
-            suggestion = _public("ws" + url[4:])
-    except ValueError:
-        right = False
-    if right and not re.search(r"\s", url):
-        return []
-    return [ConfigProblem(None, None, key, f"must be a ws:// or wss:// URL, not {_public(url)!r}", suggestion)]
-
-
-def _token(token: str | None, key: str) -> list[ConfigProblem]:
-    if token is None or (token and token.isprintable() and token.isascii() and not re.search(r"\s", token)):
-        return []
-    text = "must be printable ASCII without spaces" if token else "is empty, which is no token; leave it out or set one"
-    return [ConfigProblem(None, None, key, text)]
-
-
-def _strong(token: str | None, key: str) -> list[ConfigProblem]:
-    if token is not None and len(token) >= MIN_TOKEN:
-        return []
-    text = f"other machines can reach this listener: it needs {MIN_TOKEN} characters or more, or allow_anonymous = true"
-    return [ConfigProblem(None, None, key, text)]
 
 
 def _heartbeat(seconds: float, path: str) -> list[ConfigProblem]:

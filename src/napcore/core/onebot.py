@@ -6,6 +6,8 @@ NapCat's network layer.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -17,11 +19,14 @@ __all__ = (
     "MAX_FRAME",
     "NAME",
     "OWN_META",
+    "acknowledgement",
+    "check_signature",
     "encode_call",
     "failure",
     "heartbeat",
     "lifecycle",
     "parse_self_id",
+    "sign",
 )
 
 MAX_FRAME: Final = 50 << 20
@@ -40,7 +45,7 @@ FAILURES: Final[Mapping[int, tuple[str, str]]] = {
         "the upstream link was lost after the call was written; the outcome is unknown",
         "请求写出后上游连接断开，结果未知",
     ),
-    1503: ("too many calls in flight; the call was not sent", "未完成的请求过多，请求未发送"),
+    1503: ("too many calls; the call was not sent", "请求过多，请求未发送"),
     1504: ("no answer in time; the outcome is unknown", "等待上游应答超时，结果未知"),
     1505: ("the call is too large; it was not sent", "请求过大，未发送"),
 }
@@ -49,17 +54,25 @@ FAILURES: Final[Mapping[int, tuple[str, str]]] = {
 _SELF_ID = re.compile(r"[1-9][0-9]{0,18}")
 
 
-def failure(retcode: int, echo: bytes | None, detail: str = "") -> bytes:
+def failure(retcode: int, echo: bytes | None, detail: str = "", why: str = "") -> bytes:
     """A failure answer of our own; ``echo`` is raw JSON, None leaves it out.
 
-    ``detail`` is appended to the English text.
+    ``detail`` is appended to the English text, ``why`` to the Chinese one.
     """
     message, wording = FAILURES[retcode]
     text = f"{message}: {detail}" if detail else message
+    wording = f"{wording}：{why}" if why else wording
     body = orjson.dumps({"status": "failed", "retcode": retcode, "data": None, "message": text, "wording": wording})
-    if echo is None:
-        return body
-    return b"".join((body[:-1], b',"echo":', echo, b"}"))
+    return _with_echo(body, echo)
+
+
+def acknowledgement(echo: bytes | None) -> bytes:
+    """The answer at once to a call nobody waits for (OneBot 11, api); ``echo`` is raw JSON, None leaves it out."""
+    return _with_echo(orjson.dumps({"status": "async", "retcode": 1, "data": None}), echo)
+
+
+def _with_echo(body: bytes, echo: bytes | None) -> bytes:
+    return body if echo is None else b"".join((body[:-1], b',"echo":', echo, b"}"))
 
 
 def lifecycle(self_id: int, time: int) -> bytes:
@@ -104,3 +117,22 @@ def parse_self_id(text: str | None) -> int | None:
         return None
     value = int(text)
     return value if value < 1 << 63 else None
+
+
+def sign(secret: str, body: bytes) -> str:
+    """The ``X-Signature`` of an HTTP body: ``sha1=`` and its HMAC in hexadecimal.
+
+    Source: OneBot 11, communication/http-post. SHA-1 is what the standard names; as an HMAC it
+    still proves that whoever made it knew ``secret``.
+    """
+    return "sha1=" + hmac.digest(secret.encode(), body, hashlib.sha1).hex()
+
+
+def check_signature(secret: str, body: bytes, shown: str | None) -> bool:
+    """Whether ``shown``, an ``X-Signature`` header, is that of ``body``; takes as long for any wrong one.
+
+    ``body`` are the bytes as they were received: a decoded and encoded body has another signature.
+    """
+    if shown is None:
+        return False
+    return hmac.compare_digest(shown.strip().encode(errors="surrogateescape"), sign(secret, body).encode())

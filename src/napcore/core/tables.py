@@ -20,7 +20,7 @@ T = TypeVar("T", bound=Struct)
 
 NOT_BUILT: Final = "is not built in this release; leave it out"
 
-_NOT_BUILT_KEYS: Final = frozenset({"catch_up_rate", "keep", "send_rate"})
+_NOT_BUILT_KEYS: Final = frozenset({"catch_up_rate", "keep"})
 _UNION: Final = (Union, types.UnionType)
 _EXPECTED: Final = re.compile(r"Expected `(?P<right>[^`]+)`, got `(?P<wrong>[^`]+)`(?: - at `\$(?P<at>[^`]*)`)?")
 _AT: Final = re.compile(r" - at `\$(?P<at>[^`]*)`")

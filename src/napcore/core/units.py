@@ -43,16 +43,20 @@ def parse_duration(value: object) -> float:
 
 
 UNITS: Final[Mapping[str, Callable[[object], float]]] = {
+    "call_timeout": parse_duration,
     "heartbeat": parse_duration,
     "hold": parse_duration,
     "max_bytes": parse_size,
     "max_events": parse_count,
     "max_frame": parse_size,
+    "max_in_flight": parse_count,
     "max_size": parse_size,
+    "memory_limit": parse_size,
     "message_ttl": parse_duration,
     "min_size": parse_size,
     "notice_ttl": parse_duration,
     "request_ttl": parse_duration,
+    "share_gets": parse_duration,
     "write_timeout": parse_duration,
 }
 """Settings whose values may carry a unit."""

@@ -19,7 +19,7 @@ from websockets.protocol import Protocol as WebSocketProtocol
 from napcore.core.onebot import MAX_FRAME
 from napcore.dispatch import Outbox, Writer, frame, masked_frame, take_texts
 from napcore.net.sockets import bound_buffers, own_descriptor
-from napcore.net.websocket import MessageReader, is_loopback, wire_size
+from napcore.net.websocket import TOO_BIG, MessageReader, is_loopback, wire_size
 from napcore.types import Flushed, Outcome
 
 __all__ = ("Lane", "Link")
@@ -71,8 +71,8 @@ class Lane(Protocol):
         """They are out; returns the sequence of the last event among them."""
         ...
 
-    def lose_link(self) -> int:
-        """The link is gone."""
+    def lose_link(self, refused_size: bool = ..., /) -> int:
+        """The link is gone; the peer had closed it for the size of a frame."""
         ...
 
 
@@ -89,8 +89,8 @@ class Link:
 
     ``on_messages`` is called with the text messages of each read; it must not wait.
     ``stall_limit`` is how many seconds the peer may take nothing while something waits;
-    ``max_in_flight`` is ``Writer``'s. ``between_frames`` says that what came with the handshake
-    was frames as a whole, or nothing.
+    ``max_in_flight`` is ``Writer``'s; ``heard_at`` is when bytes last came. ``between_frames`` says
+    that what came with the handshake was frames as a whole, or nothing.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class Link:
         self._drained: anyio.Event | None = None
         self._cutting = False
         self._eof = False
-        self._heard_at = 0.0
+        self.heard_at = 0.0
         self._pending = 0.0 if between_frames else math.inf
         """Bytes received of a frame that is not whole yet; infinite when that cannot be told."""
         self._progress = 0
@@ -185,7 +185,7 @@ class Link:
             if self.writer is not None and self._protocol.close_rcvd_then_sent is False and self.close_code is not None:
                 # Its close frame answers ours: the peer has read everything before that.
                 self.writer.lane.confirm(self.writer.lane.in_flight_sequence)
-            self.lane.lose_link()
+            self.lane.lose_link(self.close_code == TOO_BIG)
             self.closed.set()
 
     def flush(self) -> None:
@@ -218,7 +218,7 @@ class Link:
         if lane.in_flight and not writer.outstanding:
             self.flush()
         overdue = writer.outstanding and now - writer.pinged_at > PATIENCE
-        if overdue and not writer.ponged and not writer.trusting and self._heard_at > writer.pinged_at:
+        if overdue and not writer.ponged and not writer.trusting and self.heard_at > writer.pinged_at:
             _log.warning("link %s answers no pings: what is written to it counts as received", self.name)
             writer.trusting = True
             lane.confirm(lane.in_flight_sequence)
@@ -274,7 +274,7 @@ class Link:
                 return
             except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
                 return
-            self._heard_at = time.monotonic()
+            self.heard_at = time.monotonic()
             messages: list[bytes] = []
             if not self._pending and protocol.state is State.OPEN and not self._reader.within_message:
                 # Nearly all that comes are these two; the protocol would take ten times as long.

@@ -20,10 +20,18 @@ from napcore.errors import ActionFailed, AmbiguousAccount, CallTimeout, NotSent,
 from napcore.types import Segment
 
 if TYPE_CHECKING:
-    from napcore.net.relay import Relay
     from napcore.net.traffic import Traffic
 
-__all__ = ("Account", "PendingCall", "Subscription", "open_subscription", "reply_action")
+__all__ = (
+    "Account",
+    "Caller",
+    "PendingCall",
+    "Subscription",
+    "Unheard",
+    "open_subscription",
+    "read_answer",
+    "reply_action",
+)
 
 
 class Subscription:
@@ -68,14 +76,19 @@ class Subscription:
         return self
 
     async def __anext__(self) -> Event:
+        batch = await self.batch(1)
+        if not batch:
+            raise StopAsyncIteration
+        return batch[0]
+
+    async def batch(self, limit: int) -> list[Event]:
+        """Up to ``limit`` events at once, oldest first; waits for the first. None at the end of the iteration."""
         # Before anything is taken, so that a cancellation here loses no event.
         await anyio.lowlevel.checkpoint()
         while True:
-            taken: list[Event] = self._client.take(1)
-            if taken:
-                return taken[0]
-            if self._closed:
-                raise StopAsyncIteration
+            taken: list[Event] = self._client.take(limit)
+            if taken or self._closed:
+                return taken
             self._news = anyio.Event()
             await self._news.wait()
 
@@ -106,8 +119,10 @@ async def open_subscription(
 class PendingCall:
     """A call from this process, waiting for its answer."""
 
-    def __init__(self, action: str) -> None:
-        self._action = action
+    def __init__(self, action: str, client: object) -> None:
+        self.client = client
+        """Whose calls count together: all of this process do."""
+        self.action = action
         self._over = anyio.Event()
         self._answer: Answer | None = None
 
@@ -128,15 +143,35 @@ class PendingCall:
             await self._over.wait()
         answer = self._answer
         if answer is None:
-            raise CallTimeout(self._action, f"no answer within {timeout:g} s")
-        data = peek_frame(answer.frame).data
-        if data.get("status") != "failed":
-            return data.get("data")
-        message, wording = str(data.get("message") or ""), str(data.get("wording") or "")
-        own = _OWN_FAILURES.get(answer.retcode or 0)
-        if own is not None:
-            raise own(self._action, message)
-        raise ActionFailed(self._action, data.get("retcode"), message, wording, data.get("data"))
+            raise CallTimeout(self.action, f"no answer within {timeout:g} s")
+        return read_answer(self.action, answer)
+
+
+class Unheard:
+    """Asks without waiting for the answer: what an ``_async`` call leaves behind, or a probe."""
+
+    def __init__(self, client: object) -> None:
+        self.client = client
+        """Whose call it counts as."""
+
+    def answer(self, answer: Answer) -> None:
+        """Nobody waits for it."""
+
+
+def read_answer(action: str, answer: Answer) -> Any:
+    """The data of an answer.
+
+    Raises:
+        ActionFailed, CallTimeout, NotSent, OutcomeUnknown, AmbiguousAccount: as the answer says.
+    """
+    data = peek_frame(answer.frame).data
+    if data.get("status") != "failed":
+        return data.get("data")
+    message, wording = str(data.get("message") or ""), str(data.get("wording") or "")
+    own = _OWN_FAILURES.get(answer.retcode or 0)
+    if own is not None:
+        raise own(action, message)
+    raise ActionFailed(action, data.get("retcode"), message, wording, data.get("data"))
 
 
 _OWN_FAILURES: Mapping[int, Callable[[str, str], Exception]] = {
@@ -149,19 +184,52 @@ _OWN_FAILURES: Mapping[int, Callable[[str, str], Exception]] = {
 }
 
 
+class Caller:
+    """What can call OneBot actions: a relay, or one that runs in another thread."""
+
+    async def call(
+        self, action: str, params: Mapping[str, Any] | None = None, *, self_id: int | None = None, timeout: float = 30.0
+    ) -> Any:
+        """Call a OneBot action and return its answer's data; ``timeout`` in seconds.
+
+        ``self_id`` names the account; it may be left out while there is only one.
+
+        Raises:
+            CallError: one of its kinds; ``sent`` says whether the upstream got the call.
+        """
+        raise NotImplementedError
+
+    async def send(
+        self, event: Event, message: str | list[Segment], *, quote: bool = False, at_sender: bool = False
+    ) -> int:
+        """Answer where ``event`` came from; returns the new message's id.
+
+        Raises:
+            ValueError: the event came neither from a group nor from a user.
+            CallError: as :meth:`call`.
+        """
+        action, params = reply_action(event, message, quote=quote, at_sender=at_sender)
+        data = await self.call(action, params, self_id=event.self_id)
+        return int(data["message_id"])
+
+    def account(self, self_id: int) -> Account:
+        """The account ``self_id``, with every action as a method."""
+        return Account(self, self_id)
+
+
 class Account:
     """One account; every OneBot action is a method: ``await account.send_group_msg(group_id=1, message="hi")``."""
 
-    def __init__(self, relay: Relay, self_id: int) -> None:
+    def __init__(self, caller: Caller, self_id: int) -> None:
         self.self_id = self_id
-        self._relay = relay
+        self._caller = caller
 
     def __getattr__(self, action: str) -> Callable[..., Awaitable[Any]]:
         if action.startswith("__"):
             raise AttributeError(action)
 
         def call(**params: Any) -> Awaitable[Any]:
-            return self._relay.call(action, params, self_id=self.self_id)
+            return self._caller.call(action, params, self_id=self.self_id)
 
         return call
 

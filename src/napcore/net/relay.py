@@ -18,33 +18,38 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from napcore.core.admission import Door
 from napcore.core.filter import Filter
+from napcore.core.hub import MEMORY_LIMIT
 from napcore.core.message import check_message_format
-from napcore.core.onebot import NAME, encode_call
+from napcore.core.onebot import NAME
+from napcore.core.pacing import SendRate
 from napcore.core.policy import Policy
 from napcore.core.stats import RelayStatistics
-from napcore.dispatch import Event, Report, peek, peek_request
+from napcore.dispatch import Event, Report, peek
 from napcore.errors import ConfigError
+from napcore.net.accounts import ACCOUNTS
 from napcore.net.client import RemoteClient, Session
 from napcore.net.clients import HEARTBEAT
 from napcore.net.drain import drain
-from napcore.net.local import Account, PendingCall, Subscription, open_subscription, reply_action
+from napcore.net.local import Caller, Subscription, open_subscription
+from napcore.net.mailbox import Inbox
 from napcore.net.tasks import sheltered_tasks
 from napcore.net.traffic import Traffic
 from napcore.net.upstream import Upstream
 from napcore.net.websocket import check_url
 from napcore.net.ws_client import dial_session, dial_upstream
 from napcore.net.ws_server import Listener, open_listener
-from napcore.types import MessageFormat, Segment
+from napcore.types import MessageFormat, Off
 
 if TYPE_CHECKING:
     from napcore.core.config import Config
+    from napcore.net.watchdog import Watchdog
 
 __all__ = ("Relay",)
 
 _log = logging.getLogger("napcore.relay")
 
 
-class Relay(anyio.AsyncContextManagerMixin):
+class Relay(Caller, anyio.AsyncContextManagerMixin):
     """Events from upstreams to any number of clients, calls the other way; on asyncio or trio.
 
     Use it as ``async with Relay() as relay:`` or ``await task_group.start(relay.serve)``. It
@@ -54,15 +59,32 @@ class Relay(anyio.AsyncContextManagerMixin):
     A fault inside never cancels the host: it is logged, :attr:`failed` is set, and the next call
     of a public method raises it.
 
-    ``call_timeout`` is how many seconds a call may wait for its upstream's answer.
+    ``memory_limit`` is that of a ``Hub``. ``call_timeout`` is how many seconds a call may wait for
+    its upstream's answer. ``send_rate``
+    holds ``send_*`` calls back: ``"auto"`` for a minute after an upstream was away or a client
+    catches up (5 a second for each account, 1 for each group; at most 20 and 5 at once), ``"safe"``
+    always, two numbers always and with these rates; what would wait for more than 20 s is refused.
+    ``share_gets`` lets identical ``get_*`` calls share one answer: seconds for which it is good,
+    0 only while it is under way.
+
+    Raises:
+        ConfigError: ``send_rate`` or ``share_gets`` is none of these.
+        ValueError: ``memory_limit`` is 0, negative or NaN.
     """
 
-    def __init__(self, *, call_timeout: float = 120.0) -> None:
+    def __init__(
+        self,
+        *,
+        memory_limit: float = MEMORY_LIMIT,
+        call_timeout: float = 120.0,
+        send_rate: SendRate = "auto",
+        share_gets: float | Off = "off",
+    ) -> None:
         self.failed: BaseException | None = None
         """A fault inside napcore, if one happened."""
         self.closing = False
         """Whether it is shutting down: nothing is dialled, nobody is let in, no call is sent any more."""
-        self.traffic = Traffic(self, call_timeout)
+        self.traffic = Traffic(self, memory_limit, call_timeout, send_rate, share_gets)
         self._upstreams: list[Upstream] = []
         self._reverse: dict[int, Upstream] = {}
         self.listeners: list[Listener] = []
@@ -70,6 +92,10 @@ class Relay(anyio.AsyncContextManagerMixin):
         self._tasks: TaskGroup | None = None
         self._entered_at = 0.0
         self._stopping = anyio.Event()
+        self.inbox = Inbox(self.traffic.publish)
+        """Where other threads put what the relay's loop shall do."""
+        self.watchdog: Watchdog | None = None
+        """What watches its event loop, if anything does."""
         self._on_entry: Callable[[], Awaitable[Any]] | None = None
 
     @classmethod
@@ -79,7 +105,7 @@ class Relay(anyio.AsyncContextManagerMixin):
         Raises:
             ConfigError: something in it cannot be carried out.
         """
-        relay = cls()
+        relay = cls(**config.arguments())
         listen = config.listen
         if listen is not None:
             relay._on_entry = lambda: relay.listen(**listen.arguments())
@@ -93,6 +119,8 @@ class Relay(anyio.AsyncContextManagerMixin):
     async def __asynccontextmanager__(self) -> AsyncGenerator[Relay, None]:
         async with sheltered_tasks() as self._tasks:
             self._entered_at = time.monotonic()
+            self.inbox.open()
+            self._tasks.start_soon(self._guard, "the inbox", self.inbox.serve)
             self.traffic.hub.check_thread()
             self._tasks.start_soon(self._guard, "the clock", self.traffic.tick)
             hurried = True
@@ -107,6 +135,7 @@ class Relay(anyio.AsyncContextManagerMixin):
                 try:
                     await drain(self, hurried=hurried)
                 finally:
+                    self.inbox.close()
                     self._tasks = None
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -245,14 +274,20 @@ class Relay(anyio.AsyncContextManagerMixin):
             BadEvent: not a JSON object, or not an event.
         """
         self._running()
-        if isinstance(event, dict):
-            event = Event.from_dict(event)
-        elif not isinstance(event, Event):
-            event = peek(event)
-        if event.self_id is not None:
-            self.traffic.see_account(event.self_id, None)
-        self.traffic.received += 1
-        return self.traffic.route([event], 0)
+        return self.traffic.publish([_as_event(event)])
+
+    def publish_threadsafe(self, event: Event | bytes | dict[str, Any]) -> None:
+        """Have an event routed as :meth:`publish` does, from any thread; does not wait.
+
+        Raises:
+            BadEvent: not a JSON object, or not an event.
+            RuntimeError: the relay is not running, or its loop has not come round for 65,536 events.
+        """
+        self.inbox.publish(_as_event(event))
+
+    def stop_threadsafe(self) -> None:
+        """As :meth:`aclose`, from any thread."""
+        self.inbox.post(self._stopping.set)
 
     async def call(
         self, action: str, params: Mapping[str, Any] | None = None, *, self_id: int | None = None, timeout: float = 30.0
@@ -265,31 +300,7 @@ class Relay(anyio.AsyncContextManagerMixin):
             CallError: one of its kinds; ``sent`` says whether the upstream got the call.
         """
         self._running()
-        pending = PendingCall(action)
-        request = peek_request(encode_call(action, params))
-        call = self.traffic.forward(request, pending, self_id)
-        try:
-            return await pending.result(timeout)
-        finally:
-            if call is not None:
-                self.traffic.calls.cancel(call)
-
-    async def send(
-        self, event: Event, message: str | list[Segment], *, quote: bool = False, at_sender: bool = False
-    ) -> int:
-        """Answer where ``event`` came from; returns the new message's id.
-
-        Raises:
-            ValueError: the event came neither from a group nor from a user.
-            CallError: as :meth:`call`.
-        """
-        action, params = reply_action(event, message, quote=quote, at_sender=at_sender)
-        data = await self.call(action, params, self_id=event.self_id)
-        return int(data["message_id"])
-
-    def account(self, self_id: int) -> Account:
-        """The account ``self_id``, with every action as a method."""
-        return Account(self, self_id)
+        return await self.traffic.api.ask(action, params, self_id, timeout)
 
     def statistics(self) -> RelayStatistics:
         """A snapshot of everything that is counted; once the relay has ended, of how it did."""
@@ -302,19 +313,28 @@ class Relay(anyio.AsyncContextManagerMixin):
             received=self.traffic.received,
             invalid=self.traffic.invalid + binary,
             consumed=self.traffic.consumed,
+            memory=self.traffic.hub.router.memory,
             accounts=self.traffic.accounts.statistics(),
+            listeners=tuple(listener.statistics() for listener in self.listeners),
             upstreams=tuple(upstream.statistics() for upstream in upstreams),
             clients=sessions + local,
             gone=self.traffic.gone(),
             calls=self.traffic.calls.statistics(),
+            duplicates=self.traffic.dedup.count,
+            loop_lag=self.watchdog.worst if self.watchdog is not None else 0.0,
         )
 
     # What its links and clients ask of it.
 
-    def reverse_upstream(self, self_id: int) -> Upstream:
-        """The upstream that dials us for ``self_id``."""
+    def reverse_upstream(self, self_id: int) -> Upstream | None:
+        """The upstream that dials us for ``self_id``; None if there are as many as there may be accounts."""
         upstream = self._reverse.get(self_id)
         if upstream is None:
+            if len(self._reverse) >= ACCOUNTS:
+                absent = next((number for number, other in self._reverse.items() if not other.links), None)
+                if absent is None:
+                    return None
+                del self._reverse[absent]
             upstream = self._reverse[self_id] = Upstream(self, None, self_id=self_id)
         return upstream
 
@@ -382,6 +402,12 @@ class Relay(anyio.AsyncContextManagerMixin):
         if self._tasks is None:
             raise RuntimeError("the relay is not running; enter it with 'async with' or start serve() first")
         return self._tasks
+
+
+def _as_event(event: Event | bytes | dict[str, Any]) -> Event:
+    if isinstance(event, dict):
+        return Event.from_dict(event)
+    return event if isinstance(event, Event) else peek(event)
 
 
 async def _scoped(owner: Session | Upstream, work: Callable[[Any], Awaitable[None]]) -> None:

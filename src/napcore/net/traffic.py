@@ -1,17 +1,14 @@
-"""The paths of an event, a request and an answer through a relay.
+"""The path of an event through a relay, and the fork where answers leave it.
 
 An event: ``UpstreamLink.take`` -> :meth:`Traffic.take_batch` (peek, account) -> ``Hub.route`` (match,
 encode, offer: ``napcore._dispatch_py`` is the readable form) -> ``flush_ready`` (``napcore._wire_py``),
-which writes to all links at once; ``Session.flush`` -> ``Link`` where that is not the end of it. A
-request: ``ClientLink.take_requests`` -> :meth:`Traffic.take_request` -> ``Calls.forward`` -> the
-upstream's ``RequestLane``. Its answer: :meth:`Traffic.take_batch` -> ``Calls.answer`` -> the asking
-link. Nothing on these paths waits.
+which writes to all links at once; ``Session.flush`` -> ``Link`` where that is not the end of it. An
+answer: :meth:`Traffic.take_batch` -> ``Api``, where requests come along too. Nothing here waits.
 """
 
 from __future__ import annotations
 
 import logging
-import secrets
 import time
 from collections.abc import Mapping
 from itertools import islice
@@ -20,16 +17,19 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.lowlevel
 
-from napcore.core.calls import Answer, Asker, Call, Calls
+from napcore.core.dedup import Dedup
 from napcore.core.hub import Hub
 from napcore.core.onebot import OWN_META
+from napcore.core.pacing import SendRate
 from napcore.core.stats import ClientStatistics, LossReport, add_up
-from napcore.dispatch import Event, Report, Request, Response, flush_ready, peek_frame, peek_request
+from napcore.dispatch import Event, Report, Response, flush_ready, peek_frame
 from napcore.errors import BadEvent
 from napcore.net.accounts import Accounts
+from napcore.net.api import Api
 from napcore.net.clients import Clients
 from napcore.net.local import Subscription
 from napcore.net.upstream import UpstreamLink
+from napcore.types import Off
 
 if TYPE_CHECKING:
     from napcore.net.relay import Relay
@@ -46,7 +46,7 @@ LOSS_TEXTS = {
     "oldest": "its queue was full and the oldest had to go; it reads too slowly",
     "newest": "its queue was full and the newest were refused; it reads too slowly",
     "ttl": "they waited longer than their lifetime; it reads too slowly",
-    "oversize": "they were larger than its max_frame",
+    "oversize": "they were larger than its max_frame, or than it takes",
     "hold": "it was not connected",
     "budget": "the memory limit of the relay was reached",
     "disconnect": "its queue was full and its policy is to disconnect",
@@ -59,13 +59,17 @@ _log = logging.getLogger("napcore.relay")
 
 
 class Traffic:
-    """What a relay routes with: the hub, the calls in flight, the accounts and the clients."""
+    """What a relay routes with: the hub, the API path, the accounts and the clients."""
 
-    def __init__(self, relay: Relay, call_timeout: float) -> None:
-        self.hub = Hub()
-        self.calls = Calls(secrets.token_hex(4), timeout=call_timeout)
+    def __init__(
+        self, relay: Relay, memory_limit: float, call_timeout: float, send_rate: SendRate, share_gets: float | Off
+    ) -> None:
+        self.hub = Hub(memory_limit=memory_limit)
         self.accounts = Accounts()
+        self.api = Api(relay, self.accounts, call_timeout, send_rate, share_gets)
+        self.calls = self.api.calls
         self.clients = Clients(relay)
+        self.dedup = Dedup()
         self.subscriptions: list[Subscription] = []
         self.received = 0
         """Events that came from upstreams and publishers."""
@@ -78,7 +82,7 @@ class Traffic:
         self._relay = relay
         self._unflushed: dict[Any, None] = {}  # owners that a task of its own flushes, in order
         self._losses = LossReport()
-        self._told_invalid = -60.0
+        self._told_invalid = self._told_full = -60.0
 
     def take_batch(self, messages: list[bytes], link: UpstreamLink) -> None:
         """What one read from an upstream brought: events to route, answers to hand back."""
@@ -90,7 +94,7 @@ class Traffic:
                 self._count_invalid(error, link)
                 continue
             if isinstance(item, Response):
-                self._take_answer(item, link)
+                self.api.take_answer(item, link)
                 continue
             self_id = item.self_id
             if self_id is not None and self_id not in link.self_ids:
@@ -98,31 +102,32 @@ class Traffic:
             if item.kind in OWN_META:
                 self.consumed += 1
                 if item.kind == "meta_event.heartbeat":
+                    link.beat(item)
                     self.accounts.report(self_id or link.account, _says_online(item))
+            elif item.kind == "notice.bot_offline":
+                self.accounts.report(self_id or link.account, False)
+            elif self.accounts.offline and item.post_type == "message":
+                self.accounts.report(self_id or link.account, True)
+            if self.dedup and self.dedup.repeated(item, self_id or link.account, link, time.monotonic()):
+                continue
             events.append(item)
         if events:
             self.received += len(events)
             self.route(events, link.account)
 
-    def take_request(self, message: bytes, asker: Asker, self_id: int | None) -> None:
-        """A request from a client's link; whatever is wrong with it becomes its answer."""
-        try:
-            request = peek_request(message)
-        except BadEvent as error:
-            echo: bytes | None = b"null"
-            if error.reason == "not a request":
-                item = peek_frame(message)
-                echo = item.echo if isinstance(item, Response) else None
-            asker.answer(self.calls.refuse(1400, echo, asker, str(error)))
-            return
-        self.forward(request, asker, self_id)
-
-    def send_call(self, message: bytes, asker: Asker, link: UpstreamLink) -> None:
-        """A call of the relay's own, to one upstream link."""
-        self._send(peek_request(message), asker, link)
+    def publish(self, events: list[Event]) -> Report:
+        """Route events that did not come from an upstream."""
+        for self_id in {event.self_id for event in events}:
+            if self_id is not None:
+                self.see_account(self_id, None)
+        self.received += len(events)
+        return self.route(events, 0)
 
     def see_account(self, self_id: int, link: UpstreamLink | None) -> None:
         """A sign of ``self_id`` on ``link`` (None: published in this process); a new account gets its sessions."""
+        if self.accounts.full and self_id not in self.accounts:
+            self._tell_full(link)
+            return
         if link is not None:
             expected = link.upstream.self_id
             if expected is not None and expected != self_id and not link.self_ids - {expected}:
@@ -134,17 +139,43 @@ class Traffic:
                     self_id,
                 )
             link.self_ids.add(self_id)
+        had = self.accounts.links(self_id)
+        known = self_id in self.accounts
         if self.accounts.see(self_id, link):
             _log.info("account %d: first seen%s", self_id, f" on {link.upstream.name}" if link else "")
             self.clients.greet(self_id)
+        if link is not None and link not in had:
+            self._welcome(self_id, link, had, known)
         if link is not None:
             link.upstream.see(self_id)
+
+    def _tell_full(self, link: UpstreamLink | None) -> None:
+        now = time.monotonic()
+        if now - self._told_full >= 60.0:
+            self._told_full = now
+            where = f"upstream {link.upstream.name}" if link else "this process"
+            _log.warning("%s names more than %d accounts; no more are taken in", where, len(self.accounts))
+
+    def _welcome(self, self_id: int, link: UpstreamLink, others: list[UpstreamLink], known: bool) -> None:
+        """The account has one more link."""
+        now = time.monotonic()
+        self.dedup.links(self_id, len(others) + 1, now)
+        if others:
+            _log.info(
+                "account %d: upstream %s is one more link of it; the newest takes calls", self_id, link.upstream.name
+            )
+        elif known:
+            self.api.pacing.disturb(self_id, now)
+        for other in others:
+            other.doubt()
 
     def lose_upstream(self, link: UpstreamLink) -> None:
         """An upstream link is gone: its calls are answered, its accounts are offline or on another link."""
         self.accounts.lose(link)
+        for self_id in link.self_ids:
+            self.dedup.links(self_id, len(self.accounts.links(self_id)), time.monotonic())
         self.invalid += link.link.binary
-        self._hand_out(self.calls.lose(link))
+        self.api.lose(link)
         link.upstream.changed()
 
     def route(self, events: list[Event], account: int) -> Report:
@@ -168,49 +199,6 @@ class Traffic:
             for owner in owners:
                 del self._unflushed[owner]
             _flush(owners)
-
-    def forward(self, request: Request, asker: Asker, self_id: int | None) -> Call | None:
-        """Send a request upstream for the account ``self_id``, or answer it with a failure at once.
-
-        Without one it is the only account, else the one in the request's params.
-        """
-        if self._relay.closing:
-            asker.answer(self.calls.refuse(1501, request.echo, asker, "the relay is shutting down"))
-            return None
-        if self_id is None:
-            self_id = request.self_id if len(self.accounts) != 1 else self.accounts.first
-        if self_id is None:
-            known = ", ".join(map(str, self.accounts)) or "none yet"
-            detail = f"which account is meant? give self_id (known: {known})"
-            asker.answer(self.calls.refuse(1400, request.echo, asker, detail))
-            return None
-        link = self.accounts.link(self_id)
-        if link is None:
-            asker.answer(self.calls.refuse(1501, request.echo, asker))
-            return None
-        return self._send(request, asker, link)
-
-    def _send(self, request: Request, asker: Asker, link: UpstreamLink) -> Call | None:
-        call = self.calls.forward(request, asker, link, time.monotonic())
-        if isinstance(call, Answer):
-            asker.answer(call)
-            return None
-        if not link.lane.offer(call):
-            asker.answer(self.calls.undo(call, asker, 1503))
-            return None
-        link.link.flush()
-        return call
-
-    def _take_answer(self, response: Response, link: UpstreamLink) -> None:
-        if link.turned_down(response):
-            return
-        answer = self.calls.answer(response, link, time.monotonic())
-        if answer is not None:
-            answer.origin.answer(answer)
-
-    def _hand_out(self, answers: list[Answer]) -> None:
-        for answer in answers:
-            answer.origin.answer(answer)
 
     def _count_invalid(self, error: BadEvent, link: UpstreamLink) -> None:
         self.invalid += 1
@@ -238,7 +226,7 @@ class Traffic:
         while True:
             await anyio.sleep(TICK)
             now = time.monotonic()
-            self._hand_out(self.calls.expire(now))
+            self.api.expire(now)
             for link in tuple(self.clients.links):
                 link.link.check(now)
             for session in self.clients.sessions():

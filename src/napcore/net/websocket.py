@@ -23,12 +23,14 @@ from websockets.uri import parse_uri
 
 from napcore.core.onebot import MAX_FRAME
 from napcore.errors import ConfigError
+from napcore.net.causes import dial_cause, status_cause
 
 __all__ = (
     "Dialled",
     "DialFailed",
     "MessageReader",
     "SILENT",
+    "TOO_BIG",
     "check_url",
     "dial",
     "head_ends",
@@ -38,6 +40,9 @@ __all__ = (
 
 MAX_FRAGMENTS: Final = 4096
 """Fragments a message may have; more is taken for a flood and closed with 1009."""
+
+TOO_BIG: Final = 1009
+"""The close code for a message that is too big to process (RFC 6455, 7.4.1)."""
 
 SILENT: Final = logging.Logger("napcore.websocket", level=logging.CRITICAL)
 """For websockets' classes, which would log headers and frames at DEBUG: tokens and messages."""
@@ -140,10 +145,8 @@ async def dial(
                 raise
     except TimeoutError:
         raise DialFailed(f"no answer within {timeout:g} s") from None
-    except ssl.SSLError as error:
-        raise DialFailed(f"TLS failed: {error.reason or error}") from error
     except OSError as error:
-        raise DialFailed(_os_error(error)) from error
+        raise DialFailed(dial_cause(error, uri.host)) from error
     except (anyio.EndOfStream, anyio.BrokenResourceError):
         raise DialFailed("the peer closed the connection during the handshake") from None
 
@@ -166,7 +169,7 @@ async def _shake_hands(stream: ByteStream, protocol: ClientProtocol, headers: Ma
         refusal = protocol.handshake_exc
         if isinstance(refusal, InvalidStatus):
             status = refusal.response.status_code
-            raise DialFailed(f"the peer answered HTTP {status}", status)
+            raise DialFailed(status_cause(status), status)
         if any(
             isinstance(error, (EOFError, ConnectionError)) for error in (refusal, getattr(refusal, "__cause__", None))
         ):
@@ -191,14 +194,6 @@ def wire_size(frames: Iterable[Frame], masked: bool) -> int:
 def head_ends(data: bytes) -> bool:
     """Whether these bytes are an HTTP head and nothing behind it."""
     return data.find(b"\r\n\r\n") == len(data) - 4
-
-
-def _os_error(error: OSError) -> str:
-    # anyio wraps the failures of several addresses in one OSError.
-    causes = getattr(error.__cause__, "exceptions", (error.__cause__, error))
-    if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
-        return "connection refused: nothing listens there"
-    return error.strerror or str(error) or type(error).__name__
 
 
 def check_url(url: str, key: str = "url") -> str:

@@ -9,26 +9,31 @@ from __future__ import annotations
 import errno
 import logging
 import ssl
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import time
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+import anyio.lowlevel
 import h11
-from anyio.abc import ByteStream, SocketAttribute, SocketStream, TaskGroup
-from anyio.abc import Listener as StreamListener
+from anyio.abc import ByteStream, SocketAttribute, SocketListener, SocketStream
 from anyio.streams.tls import TLSStream
 from websockets.frames import Frame
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
-from napcore.core.admission import Admitted, Door, Head, Refused, admit, is_local
+from napcore.core.admission import Admitted, Door, Head, Refused, admit, is_local, shown_token
+from napcore.core.capacity import Capacity
 from napcore.core.onebot import MAX_FRAME
+from napcore.core.stats import ListenerStatistics
+from napcore.core.throttle import Throttle
 from napcore.errors import ConfigError
+from napcore.net.accept import Acceptor, Handshakes
 from napcore.net.client import ClientLink
+from napcore.net.http_head import HEAD_TIMEOUT, answer, read_head, wants_upgrade
 from napcore.net.link import Link
-from napcore.net.sockets import bind
+from napcore.net.sockets import UPSTREAM_PATIENCE, bind, watch_peer
 from napcore.net.upstream import UpstreamLink
 from napcore.net.websocket import SILENT, head_ends
 
@@ -36,15 +41,6 @@ if TYPE_CHECKING:
     from napcore.net.relay import Relay
 
 __all__ = ("Listener", "open_listener")
-
-HEAD_LIMIT: Final = 16 << 10
-"""Bytes of a request head."""
-
-LINE_LIMIT: Final = 64
-"""Header lines of a request head."""
-
-HEAD_TIMEOUT: Final = 5.0
-"""Seconds for TLS and the whole head, however it dribbles in."""
 
 TOKEN_LENGTH: Final = 16
 """Characters of a token that guards a port other machines can reach."""
@@ -58,7 +54,7 @@ class Listener:
     def __init__(
         self,
         relay: Relay,
-        sockets: list[StreamListener[SocketStream]],
+        sockets: list[SocketListener],
         host: str,
         port: int,
         door: Door,
@@ -69,41 +65,62 @@ class Listener:
         self.url = f"{'wss' if ssl_context else 'ws'}://{f'[{host}]' if ':' in host else host}:{port}"
         """What to put in a client's or NapCat's settings, without token."""
         self._relay = relay
-        self._sockets = sockets
+        self._acceptors = [Acceptor(socket) for socket in sockets]
         self._door = door
         self._ssl_context = ssl_context
+        self._handshakes = Handshakes()
+        self._throttle = Throttle()
+        self._capacity: Capacity[anyio.CancelScope] = Capacity()
+        self._turn = anyio.Lock()
+        self._accepted = self._cut = 0
+        self._refused: dict[int, int] = {}
+        self._told_guesses = self._told_full = -60.0
 
     async def serve(self) -> None:
         """Accept until it is closed."""
         async with anyio.create_task_group() as tg:
-            for socket in self._sockets:
-                tg.start_soon(self._serve_socket, socket, tg)
-
-    async def _serve_socket(self, socket: StreamListener[SocketStream], connections: TaskGroup) -> None:
-        with suppress(anyio.ClosedResourceError):
-            # In a group of its own it would cut every connection when it is closed.
-            await socket.serve(self._accept, connections)
+            for acceptor in self._acceptors:
+                # In a group of its own it would cut every connection when it is closed.
+                tg.start_soon(acceptor.run, self._accept, tg)
 
     async def aclose(self) -> None:
         """Stop listening. Links that are open stay."""
-        for socket in self._sockets:
-            await socket.aclose()
+        for acceptor in self._acceptors:
+            await acceptor.aclose()
 
     async def _accept(self, stream: SocketStream) -> None:
         """One connection, from its first byte to its end; nothing it does leaves here."""
         peer = _peer(stream)
+        place = anyio.CancelScope()
         try:
-            await self._serve_connection(stream)
+            with place:
+                await self._serve_connection(stream, place)
         except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:
             _log.debug("connection from %s ended: %r", peer, error)
         except Exception as error:
             self._relay.fail(f"connection from {peer}", error)
         finally:
+            self._capacity.leave(place)
             with anyio.CancelScope(shield=True):
                 await anyio.aclose_forcefully(stream)
 
-    async def _serve_connection(self, raw: SocketStream) -> None:
+    async def _serve_connection(self, raw: SocketStream, place: anyio.CancelScope) -> None:
         stream: ByteStream = raw
+        self._accepted += 1
+        stays, evicted = self._capacity.arrive(place, time.monotonic())
+        self._cut += len(evicted)
+        for other in evicted:
+            other.cancel()
+        if not stays:
+            self._tell_full(f"connection from {_peer(raw)}: too many that have not said who they are")
+            if self._ssl_context is None:
+                await self._refuse(raw, Refused(503, "busy; try again", retry_after=1.0))
+            return
+        if wait := self._throttle.shut_out(_address(raw), time.monotonic()):
+            refusal = self._too_many_guesses(_address(raw), wait)
+            if self._ssl_context is None:
+                await self._refuse(raw, refusal)
+            return
         with anyio.move_on_after(HEAD_TIMEOUT) as deadline:
             if self._ssl_context is not None:
                 try:
@@ -111,29 +128,40 @@ class Listener:
                         raw, server_side=True, ssl_context=self._ssl_context, standard_compatible=False
                     )
                 except ssl.SSLError as error:
+                    self._cut += 1
                     _log.info("connection from %s: TLS failed: %s", _peer(raw), error.reason or error)
                     return
-            head = await _read_head(stream)
+            head = await read_head(stream, self._turn, lambda: self._capacity.heard(place, time.monotonic()))
         if deadline.cancelled_caught:
             _log.info("connection from %s: no complete request within %g s", _peer(raw), HEAD_TIMEOUT)
+            if self._ssl_context is not None and stream is raw:
+                self._cut += 1
+            else:
+                await self._refuse(stream, Refused(408, "no complete request in time"))
             return
         if isinstance(head, Refused):
-            await _answer(stream, head)
+            await self._refuse(stream, head)
             return
         if self._relay.closing:
-            await _answer(stream, Refused(503, "the relay is shutting down"))
+            await self._refuse(stream, Refused(503, "the relay is shutting down", retry_after=5.0))
             return
         data, request = head
-        decision = self._decide(request)
+        async with self._turn:
+            await anyio.lowlevel.checkpoint()
+        decision = self._decide(request, _address(raw), place)
         if isinstance(decision, Refused):
-            _log.warning("connection from %s refused: %d %s", _peer(raw), decision.status, decision.text)
-            await _answer(stream, decision)
+            if decision.status not in (429, 503):
+                _log.warning("connection from %s refused: %d %s", _peer(raw), decision.status, decision.text)
+            await self._refuse(stream, decision)
+            return
+        if decision.role == "client" and not self._handshakes.admit():
+            await self._refuse(stream, Refused(503, "too many connections at once", retry_after=2.0))
             return
         protocol = ServerProtocol(max_size=MAX_FRAME, logger=SILENT)
         protocol.receive_data(data)
         events = protocol.events_received()
         if not events or not isinstance(events[0], Request):
-            await _answer(stream, Refused(400, "not a WebSocket handshake"))
+            await self._refuse(stream, Refused(400, "not a WebSocket handshake"))
             return
         early = [event for event in events if isinstance(event, Frame)]
         response = protocol.accept(events[0])
@@ -147,19 +175,54 @@ class Listener:
         else:
             await self._serve_client(stream, protocol, early, decision, between_frames=head_ends(data))
 
-    def _decide(self, request: h11.Request) -> Admitted | Refused:
+    async def _refuse(self, stream: ByteStream, refusal: Refused) -> None:
+        self._refused[refusal.status] = self._refused.get(refusal.status, 0) + 1
+        await answer(stream, refusal)
+
+    def statistics(self) -> ListenerStatistics:
+        """A snapshot of its counters."""
+        return ListenerStatistics(self.url, self._accepted, self._capacity.links, dict(self._refused), self._cut)
+
+    def _decide(self, request: h11.Request, address: str, place: anyio.CancelScope) -> Admitted | Refused:
         headers: dict[str, list[str]] = {}
         for name, value in request.headers:
             headers.setdefault(name.decode("ascii").lower(), []).append(value.decode("utf-8", "surrogateescape"))
         head = Head(request.target.decode("ascii", "replace"), headers)
-        if not _wants_upgrade(headers):
+        if not wants_upgrade(headers):
             if "x-self-id" not in headers and head.target.split("?")[0] not in ("/", "/event", "/api"):
                 return Refused(404, "nothing here; this port speaks WebSocket")
             return Refused(426, "this port speaks WebSocket; plain HTTP is not built in this release")
-        decision = admit(self._door, head, self._relay.traffic.clients.tokens())
-        if isinstance(decision, Admitted) and self._relay.traffic.clients.dials(decision.name):
+        clients = self._relay.traffic.clients
+        decision = admit(self._door, head, clients.tokens())
+        if isinstance(decision, Refused):
+            if decision.guess and (wait := self._throttle.wrong(address, shown_token(head) or "", time.monotonic())):
+                return self._too_many_guesses(address, wait)
+            return decision
+        if clients.dials(decision.name):
             return Refused(403, f"client {decision.name!r} has a url and is dialled; choose another name")
+        full = self._capacity.link(place, address, upstream=decision.role == "upstream")
+        if full is not None:
+            self._tell_full(f"connection from {address}: {full}")
+            return Refused(503, full, retry_after=5.0)
         return decision
+
+    def _too_many_guesses(self, address: str, wait: float) -> Refused:
+        now = time.monotonic()
+        if now - self._told_guesses >= 60.0:
+            self._told_guesses = now
+            _log.warning(
+                "somebody at %s tries one token after another; refused for %.0f s (%d handshakes so far)",
+                address or "a local socket",
+                wait,
+                self._throttle.refused,
+            )
+        return Refused(429, "too many different wrong tokens; try again later", retry_after=wait)
+
+    def _tell_full(self, what: str) -> None:
+        now = time.monotonic()
+        if now - self._told_full >= 60.0:
+            self._told_full = now
+            _log.warning("%s; refused (%d so far)", what, self._capacity.refused)
 
     async def _serve_upstream(
         self,
@@ -172,11 +235,16 @@ class Listener:
     ) -> None:
         relay = self._relay
         upstream = relay.reverse_upstream(who.self_id or 0)
+        if upstream is None:
+            protocol.send_close(1013, "too many accounts")
+            await stream.send(b"".join(protocol.data_to_send()))
+            return
         uplink = UpstreamLink(relay, upstream, masked=False, calls=who.calls)
         link = Link(
             upstream.name, stream, protocol, uplink.lane, uplink.take, early=early, between_frames=between_frames
         )
         link.stall_limit = 600.0 if link.loopback else 10.0
+        watch_peer(stream, remote=not link.loopback, patience=UPSTREAM_PATIENCE)
         _log.info("upstream %s: connected", upstream.name)
         await uplink.run(link)
         _log.warning("upstream %s: %s", upstream.name, link.cause)
@@ -237,6 +305,7 @@ class Listener:
             max_in_flight=policy.window,
         )
         link.stall_limit = policy.stall_limit(link.loopback)
+        watch_peer(stream, remote=not link.loopback, patience=link.stall_limit)
         client_link.connect(link)
         return client_link
 
@@ -266,7 +335,7 @@ async def open_listener(
     hosts = [host] if isinstance(host, str) else list(host)
     if not allow_anonymous:
         _check_exposed(hosts, door.token)
-    sockets: list[StreamListener[SocketStream]] = []
+    sockets: list[SocketListener] = []
     for name in hosts:
         try:
             bound = await bind(name, port)
@@ -297,52 +366,9 @@ def _check_exposed(hosts: Sequence[str], token: str | None) -> None:
             )
 
 
-async def _read_head(stream: ByteStream) -> tuple[bytes, h11.Request] | Refused:
-    """The raw bytes up to the end of the head, and the head as h11 read it."""
-    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT)
-    data = bytearray()
-    while True:
-        chunk = await stream.receive(HEAD_LIMIT)
-        data += chunk
-        try:
-            connection.receive_data(chunk)
-            event = connection.next_event()
-        except h11.RemoteProtocolError as error:
-            return Refused(error.error_status_hint, str(error))
-        if isinstance(event, h11.Request):
-            if len(event.headers) > LINE_LIMIT:
-                return Refused(431, "too many header lines")
-            if len(data) - len(connection.trailing_data[0]) > HEAD_LIMIT:
-                return Refused(431, "the head is too large")
-            return bytes(data), event
-        if event is not h11.NEED_DATA or len(data) > HEAD_LIMIT:
-            return Refused(400, "not a request")
-
-
-async def _answer(stream: ByteStream, refusal: Refused) -> None:
-    body = (refusal.text + "\n").encode()
-    headers = [
-        ("Content-Type", "text/plain; charset=utf-8"),
-        ("Content-Length", str(len(body))),
-        ("Connection", "close"),
-    ]
-    if refusal.status == 426:
-        headers.append(("Upgrade", "websocket"))
-    if refusal.status == 503:
-        headers.append(("Retry-After", "5"))
-    if refusal.status == 401:
-        headers.append(("WWW-Authenticate", "Bearer"))
-    try:
-        reason = HTTPStatus(refusal.status).phrase
-    except ValueError:
-        reason = "Refused"
-    lines = [f"HTTP/1.1 {refusal.status} {reason}", *(f"{name}: {value}" for name, value in headers), "", ""]
-    with anyio.move_on_after(HEAD_TIMEOUT):
-        await stream.send("\r\n".join(lines).encode("ascii") + body)
-
-
-def _wants_upgrade(headers: Mapping[str, list[str]]) -> bool:
-    return any(value.strip().lower() == "websocket" for value in headers.get("upgrade", ()))
+def _address(stream: SocketStream) -> str:
+    address = stream.extra(SocketAttribute.remote_address, None)
+    return str(address[0]) if isinstance(address, tuple) else ""
 
 
 def _peer(stream: Any) -> str:
