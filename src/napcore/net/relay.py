@@ -175,6 +175,9 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
         tasks = self._running()
         door = Door(token or None, upstream_token or None, tuple(allowed_origins), ssl_context is not None)
         listener = await open_listener(self, host, port, door, ssl_context, allow_anonymous=allow_anonymous)
+        if self.closing:
+            await listener.aclose()
+            raise RuntimeError("the relay is shutting down")
         self.listeners.append(listener)
         tasks.start_soon(self._guard, f"the listener on port {listener.port}", listener.serve)
         _log.info("listening on %s", listener.url)

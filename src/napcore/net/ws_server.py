@@ -339,11 +339,14 @@ async def open_listener(
     for name in hosts:
         try:
             bound = await bind(name, port)
-        except OSError as error:
-            if name == "::1" and sockets and error.errno != errno.EADDRINUSE:
+        except BaseException as error:
+            if isinstance(error, OSError) and name == "::1" and sockets and error.errno != errno.EADDRINUSE:
                 continue
-            for socket in sockets:
-                await socket.aclose()
+            with anyio.CancelScope(shield=True):
+                for socket in sockets:
+                    await socket.aclose()
+            if not isinstance(error, OSError):
+                raise
             why = "the port is in use by another program" if error.errno == errno.EADDRINUSE else error.strerror
             raise OSError(error.errno, f"cannot listen on {name}:{port}: {why or error}") from error
         sockets.extend(bound)
