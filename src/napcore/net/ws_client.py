@@ -33,11 +33,10 @@ async def dial_upstream(upstream: Upstream) -> None:
         link = Link(
             upstream.name,
             dialled.stream,
-            dialled.protocol,
             uplink.lane,
             uplink.take,
+            client=True,
             early=dialled.early,
-            between_frames=dialled.between_frames,
         )
         link.stall_limit = 600.0 if link.loopback else 10.0
         _log.info("upstream %s: connected", upstream.name)
@@ -76,11 +75,10 @@ async def dial_session(session: Session) -> None:
         link = Link(
             session.label,
             dialled.stream,
-            dialled.protocol,
             client_link.lane,
             client_link.take_requests,
+            client=True,
             early=dialled.early,
-            between_frames=dialled.between_frames,
             max_in_flight=client.policy.window,
         )
         link.stall_limit = client.policy.stall_limit(link.loopback)
