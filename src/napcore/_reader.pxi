@@ -109,8 +109,8 @@ cdef class Reader:
 
     def __init__(
         self,
-        *,
         bint masked,
+        *,
         Writer writer=None,
         Assembly assembly=None,
         Py_ssize_t limit=MESSAGE_LIMIT,

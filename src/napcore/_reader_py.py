@@ -74,8 +74,8 @@ class Reader:
 
     def __init__(
         self,
-        *,
         masked: bool,
+        *,
         writer: Writer | None = None,
         assembly: Assembly | None = None,
         limit: int = MESSAGE_LIMIT,
@@ -111,7 +111,7 @@ class Reader:
         self._message = 0  # opcode of the message under way
         self._fragments = 0
         self._size = 0  # of it, frames announced included
-        self._parts: list[bytes] = []
+        self._held = bytearray()  # of it, what has come
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._charged = 0
         self._pings: list[bytes] = []
@@ -130,7 +130,7 @@ class Reader:
                 if self._opcode is not None:
                     break
             if not self.over:
-                self._charge(sum(map(len, self._parts)))
+                self._charge(len(self._held))
         except _Fault as fault:
             self.fault_code, self.fault = fault.code, str(fault)
             self._end()
@@ -219,24 +219,24 @@ class Reader:
         if opcode >= _CLOSE:
             self._control += part
         elif self._message == _TEXT:
-            self._parts.append(part)
+            self._held += part
             if not self._may_be_text(part):
                 raise _Fault(1007, "text is not UTF-8")
         elif self._keep_binary:
-            self._parts.append(part)
+            self._held += part
         if self._left:
             return b""
         self._opcode = None
         if opcode >= _CLOSE:
             self._take_control(opcode, self._control)
         elif self._final:
-            whole, self._parts = b"".join(self._parts), []
+            whole, self._held = self._held, bytearray()
             if self._message == _TEXT:
-                messages.append(whole)
+                messages.append(bytes(whole))
             else:
                 self.binary += 1
                 if self._keep_binary:
-                    messages.append(bytearray(whole))
+                    messages.append(whole)
             self._message = 0
         return rest
 
@@ -283,7 +283,7 @@ class Reader:
 
     def _end(self) -> None:
         self.over = self.due = True
-        self._parts = []
+        self._held = bytearray()
         self._charge(0)
 
     def __del__(self) -> None:

@@ -55,8 +55,8 @@ class Reader:
     due: bool
     def __init__(
         self,
-        *,
         masked: bool,
+        *,
         writer: Writer | None = None,
         assembly: Assembly | None = None,
         limit: int = ...,
