@@ -239,6 +239,7 @@ def test_what_the_relay_itself_takes() -> None:
     [
         ({"call_timeout": 0}, "call_timeout: must be more than 0 and finite, not 0"),
         ({"call_timeout": "off"}, "call_timeout: must be more than 0 and finite, not inf"),
+        ({"memory_limit": 0}, "memory_limit: must be more than 0, not 0"),
         ({"share_gets": -1}, 'share_gets: must be seconds, 0 or more, or "off"; not -1'),
         ({"send_rate": [5]}, "send_rate: "),
         ({"send_rate": "fast"}, "send_rate: "),

@@ -50,6 +50,11 @@ class Capacity(Generic[T]):
         self._links: dict[T, str] = {}
         self._networks: dict[str, int] = {}
 
+    @property
+    def links(self) -> int:
+        """Links of clients that hold a place."""
+        return len(self._links)
+
     def arrive(self, connection: T, now: float) -> tuple[bool, list[T]]:
         """A connection was accepted. Whether it may stay, and which others have to be cut for it."""
         evicted: list[T] = []

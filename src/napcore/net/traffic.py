@@ -224,6 +224,7 @@ class Traffic:
             consumed=self.consumed,
             memory=self.hub.router.memory,
             accounts=self.accounts.statistics(),
+            listeners=(),
             upstreams=tuple(upstream.statistics() for upstream in upstreams),
             clients=sessions + local,
             gone=self.gone(),
