@@ -261,7 +261,7 @@ async def test_told_to_hurry_it_ends_at_once(when: str, until: Any, message: Any
                     await until(lambda: relay.closing)
                     await anyio.wait_all_tasks_blocked()
                     stop.hurry()
-                await until(lambda: not relay.traffic.clients.links and not relay.upstreams()[0].links)
+                await until(lambda: not relay.traffic.clients.links and not next(iter(relay.upstreams)).links)
 
 
 async def test_a_port_that_is_being_opened_as_it_ends_is_closed_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from anyio.abc import SocketStream
 from websockets.frames import Opcode
 
 import napcore.net.accounts
-import napcore.net.relay
+import napcore.net.upstreams
 import napcore.net.ws_server
 from napcore import Relay
 from napcore.core.capacity import Capacity
@@ -172,7 +172,7 @@ async def test_made_up_accounts_are_bounded(
     monkeypatch: pytest.MonkeyPatch, dial: Any, message: Any, until: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(napcore.net.accounts, "ACCOUNTS", 3)
-    monkeypatch.setattr(napcore.net.relay, "ACCOUNTS", 3)
+    monkeypatch.setattr(napcore.net.upstreams, "ACCOUNTS", 3)
     async with Relay() as relay, AsyncExitStack() as stack:
         listener = await relay.listen("127.0.0.1", 0)
         upstream = await stack.enter_async_context(dial(listener, "/", {"X-Self-ID": "1"}))
@@ -188,7 +188,9 @@ async def test_made_up_accounts_are_bounded(
         async with dial(listener, "/", {"X-Self-ID": "4"}) as fourth:
             assert await fourth.closed() == (1013, "too many accounts")
         await upstream.stream.aclose()
-        await until(lambda: len(relay.upstreams()) == 3 and not all(upstream.links for upstream in relay.upstreams()))
+        await until(
+            lambda: len(tuple(relay.upstreams)) == 3 and not all(upstream.links for upstream in relay.upstreams)
+        )
         # One that has left makes room.
         async with dial(listener, "/", {"X-Self-ID": "4"}) as fourth:
             await fourth.send((Opcode.PING, b"here"))

@@ -26,7 +26,6 @@ from napcore.core.policy import Policy
 from napcore.core.stats import RelayStatistics
 from napcore.dispatch import Event, Report, peek
 from napcore.errors import ConfigError
-from napcore.net.accounts import ACCOUNTS
 from napcore.net.client import RemoteClient, Session
 from napcore.net.clients import HEARTBEAT
 from napcore.net.drain import drain
@@ -35,6 +34,7 @@ from napcore.net.mailbox import Inbox
 from napcore.net.tasks import sheltered_tasks
 from napcore.net.traffic import Traffic
 from napcore.net.upstream import Upstream
+from napcore.net.upstreams import Upstreams
 from napcore.net.websocket import check_url
 from napcore.net.ws_client import dial_session, dial_upstream
 from napcore.net.ws_server import Listener, open_listener
@@ -60,10 +60,10 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
     of a public method raises it.
 
     ``memory_limit`` is that of a ``Hub``. ``call_timeout`` is how many seconds a call may wait for
-    its upstream's answer. ``send_rate``
-    holds ``send_*`` calls back: ``"auto"`` for a minute after an upstream was away or a client
-    catches up (5 a second for each account, 1 for each group; at most 20 and 5 at once), ``"safe"``
-    always, two numbers always and with these rates; what would wait for more than 20 s is refused.
+    its upstream's answer. ``send_rate`` holds ``send_*`` calls back: ``"auto"`` for a minute after
+    an upstream was away or a client catches up (5 a second for each account, 1 for each group; at
+    most 20 and 5 at once), ``"safe"`` always, two numbers always and with these rates; what would
+    wait for more than 20 s is refused.
     ``share_gets`` lets identical ``get_*`` calls share one answer: seconds for which it is good,
     0 only while it is under way.
 
@@ -85,8 +85,7 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
         self.closing = False
         """Whether it is shutting down: nothing is dialled, nobody is let in, no call is sent any more."""
         self.traffic = Traffic(self, memory_limit, call_timeout, send_rate, share_gets)
-        self._upstreams: list[Upstream] = []
-        self._reverse: dict[int, Upstream] = {}
+        self.upstreams = Upstreams(self)
         self.listeners: list[Listener] = []
         self._numbers = count(1)
         self._tasks: TaskGroup | None = None
@@ -127,7 +126,7 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
             try:
                 if self._on_entry is not None:
                     await self._on_entry()
-                for upstream in self._upstreams:
+                for upstream in self.upstreams.dialled:
                     self._start_upstream(upstream)
                 yield self
                 hurried = False
@@ -201,7 +200,7 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
         """
         self._check()
         upstream = Upstream(self, check_url(url), token=token, self_id=self_id, ssl_context=ssl_context)
-        self._upstreams.append(upstream)
+        self.upstreams.add(upstream)
         if self._tasks is not None:
             self._start_upstream(upstream)
         return upstream
@@ -304,54 +303,18 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
 
     def statistics(self) -> RelayStatistics:
         """A snapshot of everything that is counted; once the relay has ended, of how it did."""
-        sessions = tuple(session.statistics() for session in self.traffic.clients.sessions())
-        local = tuple(subscription.statistics() for subscription in self.traffic.subscriptions)
-        upstreams = self.upstreams()
-        binary = sum(link.link.binary for upstream in upstreams for link in upstream.links)
-        return RelayStatistics(
-            uptime=time.monotonic() - self._entered_at if self._tasks is not None else 0.0,
-            received=self.traffic.received,
-            invalid=self.traffic.invalid + binary,
-            consumed=self.traffic.consumed,
-            memory=self.traffic.hub.router.memory,
-            accounts=self.traffic.accounts.statistics(),
-            listeners=tuple(listener.statistics() for listener in self.listeners),
-            upstreams=tuple(upstream.statistics() for upstream in upstreams),
-            clients=sessions + local,
-            gone=self.traffic.gone(),
-            calls=self.traffic.calls.statistics(),
-            duplicates=self.traffic.dedup.count,
-            loop_lag=self.watchdog.worst if self.watchdog is not None else 0.0,
-        )
+        uptime = time.monotonic() - self._entered_at if self._tasks is not None else 0.0
+        lag = self.watchdog.worst if self.watchdog is not None else 0.0
+        listeners = tuple(listener.statistics() for listener in self.listeners)
+        return self.traffic.statistics(tuple(self.upstreams))._replace(uptime=uptime, loop_lag=lag, listeners=listeners)
 
     # What its links and clients ask of it.
-
-    def reverse_upstream(self, self_id: int) -> Upstream | None:
-        """The upstream that dials us for ``self_id``; None if there are as many as there may be accounts."""
-        upstream = self._reverse.get(self_id)
-        if upstream is None:
-            if len(self._reverse) >= ACCOUNTS:
-                absent = next((number for number, other in self._reverse.items() if not other.links), None)
-                if absent is None:
-                    return None
-                del self._reverse[absent]
-            upstream = self._reverse[self_id] = Upstream(self, None, self_id=self_id)
-        return upstream
-
-    def upstreams(self) -> tuple[Upstream, ...]:
-        """Every upstream, in either role."""
-        return (*self._upstreams, *self._reverse.values())
 
     def start_dialling(self, session: Session) -> None:
         """Keep a link to a client we dial, unless it is shutting down."""
         if not self.closing:
             session.scope = anyio.CancelScope()
             self.start(f"client {session.label}", _scoped, session, dial_session)
-
-    def forget_upstream(self, upstream: Upstream) -> None:
-        """Take an upstream that we dialled out of the table."""
-        if upstream in self._upstreams:
-            self._upstreams.remove(upstream)
 
     async def remove_client(self, client: RemoteClient) -> None:
         """Close a client's links and forget it."""

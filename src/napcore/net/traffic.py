@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +21,14 @@ from napcore.core.dedup import Dedup
 from napcore.core.hub import Hub
 from napcore.core.onebot import OWN_META
 from napcore.core.pacing import SendRate
-from napcore.core.stats import ClientStatistics, LossReport, add_up
+from napcore.core.stats import ClientStatistics, LossReport, RelayStatistics, add_up
 from napcore.dispatch import Event, Report, Response, flush_ready, peek_frame
 from napcore.errors import BadEvent
 from napcore.net.accounts import Accounts
 from napcore.net.api import Api
 from napcore.net.clients import Clients
 from napcore.net.local import Subscription
-from napcore.net.upstream import UpstreamLink
+from napcore.net.upstream import Upstream, UpstreamLink
 from napcore.types import Off
 
 if TYPE_CHECKING:
@@ -211,6 +211,26 @@ class Traffic:
                 error,
                 self.invalid,
             )
+
+    def statistics(self, upstreams: Sequence[Upstream]) -> RelayStatistics:
+        """A snapshot of what is counted here."""
+        sessions = tuple(session.statistics() for session in self.clients.sessions())
+        local = tuple(subscription.statistics() for subscription in self.subscriptions)
+        binary = sum(link.link.binary for upstream in upstreams for link in upstream.links)
+        return RelayStatistics(
+            uptime=0.0,
+            received=self.received,
+            invalid=self.invalid + binary,
+            consumed=self.consumed,
+            memory=self.hub.router.memory,
+            accounts=self.accounts.statistics(),
+            listeners=(),
+            upstreams=tuple(upstream.statistics() for upstream in upstreams),
+            clients=sessions + local,
+            gone=self.gone(),
+            calls=self.calls.statistics(),
+            duplicates=self.dedup.count,
+        )
 
     def gone(self) -> ClientStatistics:
         """The ledgers of all sessions and subscriptions that are no more, added up."""

@@ -19,15 +19,14 @@ import anyio.lowlevel
 import h11
 from anyio.abc import ByteStream, SocketAttribute, SocketListener, SocketStream
 from anyio.streams.tls import TLSStream
-from websockets.frames import Frame
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from napcore.core.admission import Admitted, Door, Head, Refused, admit, is_local, shown_token
 from napcore.core.capacity import Capacity
-from napcore.core.onebot import MAX_FRAME
 from napcore.core.stats import ListenerStatistics
 from napcore.core.throttle import Throttle
+from napcore.dispatch import frame
 from napcore.errors import ConfigError
 from napcore.net.accept import Acceptor, Handshakes
 from napcore.net.client import ClientLink
@@ -35,7 +34,7 @@ from napcore.net.http_head import HEAD_TIMEOUT, answer, read_head, wants_upgrade
 from napcore.net.link import Link
 from napcore.net.sockets import UPSTREAM_PATIENCE, bind, watch_peer
 from napcore.net.upstream import UpstreamLink
-from napcore.net.websocket import SILENT, head_ends
+from napcore.net.websocket import CLOSE, SILENT, close_data
 
 if TYPE_CHECKING:
     from napcore.net.relay import Relay
@@ -157,13 +156,14 @@ class Listener:
         if decision.role == "client" and not self._handshakes.admit():
             await self._refuse(stream, Refused(503, "too many connections at once", retry_after=2.0))
             return
-        protocol = ServerProtocol(max_size=MAX_FRAME, logger=SILENT)
-        protocol.receive_data(data)
+        protocol = ServerProtocol(logger=SILENT)
+        head_data, end, early = data.partition(b"\r\n\r\n")
+        # Frames are not for it: they are ours to read.
+        protocol.receive_data(head_data + end)
         events = protocol.events_received()
         if not events or not isinstance(events[0], Request):
             await self._refuse(stream, Refused(400, "not a WebSocket handshake"))
             return
-        early = [event for event in events if isinstance(event, Frame)]
         response = protocol.accept(events[0])
         protocol.send_response(response)
         await stream.send(b"".join(protocol.data_to_send()))
@@ -171,9 +171,9 @@ class Listener:
             _log.info("connection from %s: bad handshake (%d)", _peer(raw), response.status_code)
             return
         if decision.role == "upstream":
-            await self._serve_upstream(stream, protocol, early, decision, between_frames=head_ends(data))
+            await self._serve_upstream(stream, early, decision)
         else:
-            await self._serve_client(stream, protocol, early, decision, between_frames=head_ends(data))
+            await self._serve_client(stream, early, decision)
 
     async def _refuse(self, stream: ByteStream, refusal: Refused) -> None:
         self._refused[refusal.status] = self._refused.get(refusal.status, 0) + 1
@@ -224,84 +224,52 @@ class Listener:
             self._told_full = now
             _log.warning("%s; refused (%d so far)", what, self._capacity.refused)
 
-    async def _serve_upstream(
-        self,
-        stream: ByteStream,
-        protocol: ServerProtocol,
-        early: list[Frame],
-        who: Admitted,
-        *,
-        between_frames: bool,
-    ) -> None:
+    async def _serve_upstream(self, stream: ByteStream, early: bytes, who: Admitted) -> None:
         relay = self._relay
-        upstream = relay.reverse_upstream(who.self_id or 0)
+        upstream = relay.upstreams.reverse(who.self_id or 0)
         if upstream is None:
-            protocol.send_close(1013, "too many accounts")
-            await stream.send(b"".join(protocol.data_to_send()))
+            await stream.send(frame(close_data(1013, "too many accounts"), CLOSE))
             return
         uplink = UpstreamLink(relay, upstream, masked=False, calls=who.calls)
-        link = Link(
-            upstream.name, stream, protocol, uplink.lane, uplink.take, early=early, between_frames=between_frames
-        )
+        link = Link(upstream.name, stream, uplink.lane, uplink.take, client=False, early=early)
         link.stall_limit = 600.0 if link.loopback else 10.0
         watch_peer(stream, remote=not link.loopback, patience=UPSTREAM_PATIENCE)
         _log.info("upstream %s: connected", upstream.name)
         await uplink.run(link)
         _log.warning("upstream %s: %s", upstream.name, link.cause)
 
-    async def _serve_client(
-        self,
-        stream: ByteStream,
-        protocol: ServerProtocol,
-        early: list[Frame],
-        who: Admitted,
-        *,
-        between_frames: bool,
-    ) -> None:
+    async def _serve_client(self, stream: ByteStream, early: bytes, who: Admitted) -> None:
         relay = self._relay
         client = relay.traffic.clients.dial_in(who.name)
         if client is None:
-            protocol.send_close(1013, "too many client names")
-            await stream.send(b"".join(protocol.data_to_send()))
+            await stream.send(frame(close_data(1013, "too many client names"), CLOSE))
             return
         try:
             session = relay.traffic.clients.session(client, who.self_id) if who.events else None
             if session is None:
-                client_link = self._link_client(
-                    ClientLink(relay, client, None, who.self_id), stream, protocol, early, between_frames
-                )
+                client_link = self._link_client(ClientLink(relay, client, None, who.self_id), stream, early)
                 await self._run_client(client_link)
                 return
             async with session.takeover:
                 if session.link is not None:
                     _log.info("client %s: a new connection takes over", session.label)
                     await session.link.link.close(4001, "another connection of this client took over")
-                client_link = self._link_client(
-                    ClientLink(relay, client, session, who.self_id), stream, protocol, early, between_frames
-                )
+                client_link = self._link_client(ClientLink(relay, client, session, who.self_id), stream, early)
             await self._run_client(client_link)
         finally:
             relay.traffic.clients.leave(client)
 
-    def _link_client(
-        self,
-        client_link: ClientLink,
-        stream: ByteStream,
-        protocol: ServerProtocol,
-        early: list[Frame],
-        between_frames: bool,
-    ) -> ClientLink:
+    def _link_client(self, client_link: ClientLink, stream: ByteStream, early: bytes) -> ClientLink:
         session = client_link.session
         name = session.label if session is not None else f"{client_link.client.name} (api)"
         policy = client_link.client.policy
         link = Link(
             name,
             stream,
-            protocol,
             client_link.lane,
             client_link.take_requests,
+            client=False,
             early=early,
-            between_frames=between_frames,
             max_in_flight=policy.window,
         )
         link.stall_limit = policy.stall_limit(link.loopback)
