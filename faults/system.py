@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -60,7 +61,7 @@ def descriptors(pid: int | None = None) -> int:
 
 @contextmanager
 def cgroup(controller: str, **limits: int) -> Iterator[Path]:
-    """A new control group (version 1) with these limits, such as ``memory_limit_in_bytes``; removed in the end."""
+    """A new control group (version 1) with these limits, such as ``cfs_quota_us``; removed in the end."""
     parent = CGROUPS / controller
     if not (parent / "cgroup.procs").exists():
         raise Skipped(f"no cgroup v1 controller {controller!r} is mounted here")
@@ -71,12 +72,16 @@ def cgroup(controller: str, **limits: int) -> Iterator[Path]:
         raise Skipped(f"a cgroup cannot be made here: {error.strerror}") from error
     try:
         for name, limit in limits.items():
-            first, _, rest = name.partition("_")
-            (group / f"{first}.{rest}").write_text(str(limit))
+            (group / f"{controller}.{name}").write_text(str(limit))
         yield group
     finally:
-        with suppress(OSError):
-            group.rmdir()
+        # A process that has just ended may still be in it.
+        for _ in range(100):
+            try:
+                group.rmdir()
+                break
+            except OSError:
+                time.sleep(0.02)
 
 
 def in_cgroup(group: Path, command: list[str]) -> list[str]:
