@@ -12,7 +12,8 @@ from faults.table import row
 
 SMUGGLING: dict[str, bytes] = {
     "two lengths": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
-    "length and chunks": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "length and chunks": b"POST / HTTP/1.1\r\nHost: x\r\n"
+    b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "chunked twice": b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
     "a space before the colon": b"GET / HTTP/1.1\r\nHost : x\r\nUpgrade: websocket\r\n\r\n",
     "a folded line": b"GET / HTTP/1.1\r\nHost: x\r\n Upgrade: websocket\r\n\r\n",
