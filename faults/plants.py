@@ -72,7 +72,7 @@ def _silent_gap() -> None:
         self._dropped["uncertain"] = before
         return lost
 
-    Outbox.lose_link = lose_silently  # type: ignore[method-assign,assignment]
+    Outbox.lose_link = lose_silently  # type: ignore[method-assign, assignment]
 
 
 def _resend() -> None:
