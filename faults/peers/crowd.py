@@ -109,10 +109,15 @@ async def main(arguments: argparse.Namespace) -> None:
         Member(number, ports[number // len(KINDS) % len(ports)], random.Random(dice.random()))
         for number in range(arguments.count)
     ]
-    orders: dict[str, Callable[[], None]] = {
-        "report": lambda: say("report", members={member.name: member.report() for member in members}),
-        "calm": lambda: [setattr(member, "calm", True) for member in members] and None,
-    }
+
+    def report() -> None:
+        say("report", members={member.name: member.report() for member in members})
+
+    def calm() -> None:
+        for member in members:
+            member.calm = True
+
+    orders: dict[str, Callable[[], None]] = {"report": report, "calm": calm}
     async with anyio.create_task_group() as tasks:
         for member in members:
             tasks.start_soon(member.live)
