@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -60,7 +61,7 @@ def descriptors(pid: int | None = None) -> int:
 
 @contextmanager
 def cgroup(controller: str, **limits: int) -> Iterator[Path]:
-    """A new control group (version 1) with these limits, such as ``memory_limit_in_bytes``; removed in the end."""
+    """A new control group (version 1) with these limits, such as ``cfs_quota_us``; removed in the end."""
     parent = CGROUPS / controller
     if not (parent / "cgroup.procs").exists():
         raise Skipped(f"no cgroup v1 controller {controller!r} is mounted here")
@@ -71,12 +72,16 @@ def cgroup(controller: str, **limits: int) -> Iterator[Path]:
         raise Skipped(f"a cgroup cannot be made here: {error.strerror}") from error
     try:
         for name, limit in limits.items():
-            first, _, rest = name.partition("_")
-            (group / f"{first}.{rest}").write_text(str(limit))
+            (group / f"{controller}.{name}").write_text(str(limit))
         yield group
     finally:
-        with suppress(OSError):
-            group.rmdir()
+        # A process that has just ended may still be in it.
+        for _ in range(100):
+            try:
+                group.rmdir()
+                break
+            except OSError:
+                time.sleep(0.02)
 
 
 def in_cgroup(group: Path, command: list[str]) -> list[str]:
@@ -104,14 +109,19 @@ def dropped_packets(port: int) -> Iterator[None]:
     """Drop every TCP packet from and to ``port`` on this machine, as a dead network does."""
     if shutil.which("nft") is None or sys.platform != "linux":
         raise Skipped("nft is not installed (Debian: apt-get install nftables)")
-    table = f"napcore_faults_{os.getpid()}"
-    rules = (
-        f"table inet {table} {{ chain input {{ type filter hook input priority 0; "
-        f"tcp sport {port} drop; tcp dport {port} drop; }} }}"
-    )
+    table = f"napcore_faults_{os.getpid()}_{port}"
+    rules = f"""table inet {table} {{
+        chain input {{
+            type filter hook input priority 0;
+            tcp sport {port} drop
+            tcp dport {port} drop
+        }}
+    }}"""
     done = subprocess.run(["nft", "-f", "-"], input=rules, text=True, capture_output=True)
-    if done.returncode:
+    if "not permitted" in done.stderr or "not supported" in done.stderr:
         raise Skipped(f"nft cannot set rules here: {done.stderr.splitlines()[0]}")
+    if done.returncode:
+        raise RuntimeError(done.stderr)
     try:
         yield
     finally:

@@ -9,9 +9,10 @@ from faults.case import Case
 from faults.stage import Numbers, ledgers
 from faults.table import row
 from napcore import Policy
+from napcore.dispatch import COMPILED
 from napcore.testing import RecordingClient, Simulator
 
-RATE = 1500.0
+RATE = 1500.0 if COMPILED else 500.0
 SPEED = 20.0
 """Events a second that it takes."""
 

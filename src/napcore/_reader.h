@@ -214,7 +214,11 @@ static inline int nc_check_text(nc_reader *reader, int whole)
     if (size == 0) return 1;
     data = reader->text + reader->checked;
     open = nc_utf8_open(data, size);
-    if (open && (whole || !nc_utf8_may_begin(data + size - open, open))) return 0;
+    if (open) {
+        if (whole || !nc_utf8_may_begin(data + size - open, open)) return 0;
+        /* Nor may another be cut short by this one. */
+        if (nc_utf8_open(data, size - open)) return 0;
+    }
     if (!nc_is_utf8(data, size - open, reader->simd)) return 0;
     reader->checked += size - open;
     return 1;

@@ -138,6 +138,10 @@ def test_a_wrong_byte_is_found_before_the_text_has_ended(wire: Any) -> None:
         assert reader.fault_code == 0
         reader.feed(wrong)
         assert reader.fault_code == 1007
+    for size in (0, 13, 14, 15, 29, 30, 31, 45, 61):
+        reader = wire.Reader(masked=False)
+        reader.feed(head(0x81, 1000) + b"x" * size + b"\xf2\xf2\x8b")
+        assert reader.fault_code == 1007, "one character cut short by the next"
     reader = wire.Reader(masked=False)
     reader.feed(encode((TEXT, b"\xe6\xb1", False), (CONT, b"", False)))
     assert reader.fault_code == 0

@@ -33,14 +33,6 @@ def english(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NAPCORE_LANG", "en")
 
 
-@pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    before = logging.getLogger().handlers[:]
-    yield
-    logging.getLogger().handlers[:] = before
-    logging.getLogger("napcore").setLevel(logging.NOTSET)
-
-
 @pytest.fixture
 def taken_port() -> Iterator[int]:
     with socket.socket() as taken:
