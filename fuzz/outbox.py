@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from typing import Any, get_args
 
@@ -10,15 +11,16 @@ import atheris  # type: ignore[import-not-found,import-untyped,unused-ignore]
 import orjson
 
 from napcore import _dispatch, _dispatch_py
-from napcore.types import DROP_REASONS, Form
+from napcore.types import DROP_REASONS, Delivery, Form, Overflow
 
 CORES = (_dispatch, _dispatch_py)
 COUNTERS = (
     *("close_code", "received", "confirmed", "unconfirmed", "queued", "queued_bytes", "max_queued", "late"),
-    *("control_queued", "dropped"),
+    *("control_queued", "dropped", "in_flight", "in_flight_bytes", "in_flight_sequence", "max_frame"),
 )
 FORMS = get_args(Form)
-OVERFLOWS = ("drop_oldest", "drop_newest", "disconnect")
+OVERFLOWS = get_args(Overflow)
+DELIVERIES = get_args(Delivery)
 KINDS = (
     "*",
     "message",
@@ -56,6 +58,7 @@ EVENTS = [
     )
 ]
 PEEKED = [[core.peek(raw) for raw in EVENTS] for core in CORES]
+MOST_EVENTS = (math.inf, 0, 1, 2.5)
 MOST_OUTBOXES = 6
 MOST_ROWS = 140
 """More than two words of rows."""
@@ -87,29 +90,31 @@ class Program:
         return [value for place, value in enumerate(values) if bits >> place & 1]
 
 
+def one_key(size: int) -> bytes:
+    """In the place of ``os.urandom``: both cores mask with the same key, so that halves of frames can be compared."""
+    return (b"wxyz" * (size // 4 + 1))[:size]
+
+
+os.urandom = one_key
+
+
 def plain_payload(payload: Any) -> Any:
-    """A payload as a value that both cores have; a masked frame without the key it was masked with."""
-    if not isinstance(payload, bytes):
-        return "event", payload.raw
-    if len(payload) < 2 or payload[0] != 0x81 or not payload[1] & 0x80:
-        return payload
-    start = {126: 4, 127: 10}.get(payload[1] & 0x7F, 2)
-    key, body = payload[start : start + 4], payload[start + 4 :]
-    return "masked", payload[:start], bytes(byte ^ key[place % 4] for place, byte in enumerate(body))
+    """A payload as a value that both cores have."""
+    return payload if isinstance(payload, bytes) else ("event", payload.raw)
 
 
 class Pair:
     """The same calls to both cores."""
 
-    def __init__(self) -> None:
-        self.routers = [core.Router() for core in CORES]
+    def __init__(self, memory_limit: float) -> None:
+        self.routers = [core.Router(memory_limit=memory_limit) for core in CORES]
         self.outboxes: list[list[Any]] = []
         self.rows: list[int] = []
         self.now = 1.0
         self.sequence = 0
 
     def both(self, objects: Any, name: str, *arguments: Any, **options: Any) -> Any:
-        """The one result or error of a method of both; payloads are compared without masks."""
+        """The one result or error of a method of both."""
         results = []
         for core, subject in enumerate(objects):
             own = [argument[core] if isinstance(argument, Each) else argument for argument in arguments]
@@ -132,6 +137,7 @@ class Pair:
             assert found["received"] == settled, "the ledger does not close"
         assert self.routers[0].sequence == self.routers[1].sequence
         assert len(self.routers[0]) == len(self.routers[1]) == len(self.rows)
+        assert self.routers[0].memory == self.routers[1].memory
 
 
 class Each(tuple[Any, ...]):
@@ -165,6 +171,7 @@ def add_outbox(pair: Pair, program: Program) -> None:
         "max_bytes": program.choice((1, 100, 400, 2000, math.inf)),
         "max_frame": program.choice((20, 120, 1000)),
         "overflow": program.choice(OVERFLOWS),
+        "delivery": program.choice(DELIVERIES),
         "message_ttl": 5.0,
         "notice_ttl": 20.0,
         "request_ttl": math.inf,
@@ -195,7 +202,8 @@ def change_routes(pair: Pair, program: Program, outboxes: Any) -> None:
         options = rules(program)
         times = 30 if program.number(16) == 15 else 1
         for _ in range(min(times, MOST_ROWS - len(pair.rows))):
-            row = pair.both(pair.routers, "add", Each(outboxes), program.choice(FORMS), **options)
+            keep = rules(program) if program.number(4) == 3 else None
+            row = pair.both(pair.routers, "add", Each(outboxes), program.choice(FORMS), keep=keep, **options)
             if isinstance(row, int):  # not an error
                 pair.rows.append(row)
     elif what == 2:
@@ -219,20 +227,25 @@ def use_outbox(pair: Pair, program: Program, outboxes: Any, what: int) -> None:
             argument: Any = Each(events[place] for events in PEEKED)
         else:
             argument = bytes([program.number(128)]) * program.number(256)
-        pair.both(outboxes, "offer", argument, program.number(5), pair.sequence, pair.now)
+        kept = program.number(2) == 1
+        pair.both(outboxes, "offer", argument, program.number(5), pair.sequence, pair.now, kept=kept)
     elif what == 1:
         size = 1 << 23 if program.number(64) == 63 else program.number(256)
-        pair.both(outboxes, "offer_control", b"c" * size)
+        latest = program.number(4) == 3
+        pair.both(outboxes, "offer_control", bytes(bytearray(b"c" * size)), latest=latest)
     elif what == 2:
-        pair.both(outboxes, "gather", pair.now, program.choice((0, 10, 100, 500, 65536)))
+        pair.both(outboxes, "gather", pair.now, program.choice((0, 10, 100, 500, 65536)), program.choice(MOST_EVENTS))
     elif what == 3:
-        pair.both(outboxes, "wrote")
+        if program.number(2):
+            pair.both(outboxes, "wrote")
+        else:
+            pair.both(outboxes, "sent", program.number(256) * program.choice((1, 1, 40)))
     elif what == 4:
         pair.both(outboxes, "confirm", pair.sequence - program.number(8) + 1)
     elif what == 5:
         pair.both(outboxes, "take", pair.now, program.choice((0, 1, 3, -1)))
     elif what == 6:
-        pair.both(outboxes, "lose_link")
+        pair.both(outboxes, "lose_link", program.number(3) == 2)
     else:
         pair.both(outboxes, "clear", program.choice((*DROP_REASONS, "?")))
 
@@ -240,7 +253,7 @@ def use_outbox(pair: Pair, program: Program, outboxes: Any, what: int) -> None:
 def try_one(data: bytes) -> None:
     """One program."""
     program = Program(data)
-    pair = Pair()
+    pair = Pair(program.choice((math.inf, 300, 1000, 5000)))
     add_outbox(pair, program)
     while program:
         what = program.number(16)

@@ -17,16 +17,24 @@ cdef enum:
     VARIANT_COUNT = 15  # of an event: the forms as received, then the forms in each of MESSAGE_FORMATS
 
 
+cdef struct Account:
+    # What the payloads come to that the outboxes of one router hold.
+    int64_t bytes
+    int64_t holders  # the router, and the parcels that count in it
+
+
 cdef struct Parcel:
     # One event in one wire form, shared by all lanes that hold it.
-    PyObject *payload  # owned; NULL once every lane has written it
+    PyObject *payload  # owned, unless it is another's; NULL once nobody will write it any more
     int64_t sequence
     double born  # monotonic, in seconds
     Py_ssize_t size
     int event_class
-    unsigned loads  # how many lanes have it and have not written it
+    unsigned loads  # how many lanes may write it
     unsigned holders  # how many lanes have it at all
-    Parcel *next  # where it is free, or its payload is to be let go
+    bint shares  # whether the payload is that of another parcel, the next
+    Parcel *next  # also where it is free, or its payload is to be let go
+    Account *account  # that it counts in, or NULL
 
 
 cdef struct Lane:
@@ -68,18 +76,20 @@ cdef class Event:
 @cython.final
 cdef class Outbox:
     # With those of the Lane these count entries of the ring since its start, so that
-    # confirmed <= written <= staged <= waiting <= tail. What lies between staged and waiting is
-    # a gap left by events that were evicted, expired or taken.
+    # confirmed <= copied <= written <= staged <= waiting <= tail. What lies between staged and
+    # waiting is a gap left by events that were evicted, expired or taken. What lies between copied
+    # and written is kept for another link.
     cdef Lane *lane
     cdef uint64_t capacity  # a power of two, or 0
-    cdef uint64_t confirmed_to, written_to, staged_to
+    cdef uint64_t confirmed_to, copied_from, written_to, staged_to
+    cdef readonly bint at_least_once
     cdef int64_t refused, most_queued
-    cdef int64_t max_events, max_bytes, max_frame
+    cdef int64_t max_events, bytes_bound, frame_bound
     cdef int64_t holes  # places between waiting_from and the tail whose events were evicted; the first is none
-    cdef uint64_t[2] oldest  # no event of this rank lies before it, see rank_of
+    cdef uint64_t[3] oldest  # no event of this rank lies before it, see RANKS
     cdef int overflow
     cdef int closing  # the close code, 0 for none
-    cdef double[4] lifetimes  # by event class
+    cdef double[5] lifetimes  # by event class
     cdef object owned_by
     cdef int64_t confirmed_count, late_count, last_written
     cdef int64_t[DROP_REASON_COUNT] drops
@@ -106,6 +116,13 @@ cdef class Outbox:
     cdef void count_credits(self) noexcept
     cdef void note_peak(self) noexcept
     cdef Py_ssize_t queued_count(self) noexcept
+    cdef int64_t counted(self) noexcept
+    cdef int64_t copies_size(self) noexcept
+    cdef bint drop_if_unfit(self, Parcel *parcel, double now) noexcept
+    cdef void drop_largest(self) noexcept
+    cdef int64_t lowest(self) noexcept
+    cdef void economize(self, int64_t sequence) noexcept
+    cdef void forget_copy(self) noexcept
     cdef void skip_holes(self) noexcept
     cdef void close_holes(self) noexcept
     cdef void evict(self) noexcept
@@ -130,6 +147,10 @@ cdef class Router:
     cdef object texts  # that index
     cdef set failed  # rows whose conditions have raised
     cdef readonly int64_t sequence
+    cdef Account *account
+    cdef int64_t memory_limit
+    cdef dict keepers  # from a row to the one that says what of it is kept
+    cdef uint32_t *kept_rows  # and back, for rows in the set KEEPERS
 
     cdef size_t words  # per set of rows
     cdef uint64_t *sets  # one set of rows after the other, see there too
@@ -149,6 +170,10 @@ cdef class Router:
     cdef bint lists_pattern(self, int64_t number) noexcept
     cdef void forget_kinds(self) noexcept
     cdef size_t row_of(self, object row) except? 0
+    cdef size_t new_row(self, tuple rules, object condition, object text) except? 0
+    cdef int free_row(self, size_t row) except -1
+    cdef bint find_kept(self, uint64_t *kept) noexcept
+    cdef int economize(self) except -1
     cdef Py_ssize_t kind_slot(self, str kind, str sub_type) except -1
     cdef int attach(self, size_t row, object condition, object text_row) except -1
     cdef int detach(self, size_t row) except -1

@@ -207,6 +207,7 @@ cdef tuple OUTCOMES = tuple(Outcome)
 cdef tuple FORMS = ("event", "json", "frame", "masked", "sse")
 cdef tuple MESSAGE_FORMATS = ("array", "string")  # as in nc_message_format
 cdef tuple OVERFLOWS = ("drop_oldest", "drop_newest", "disconnect")
+cdef tuple DELIVERIES = ("at_most_once", "at_least_once")
 
 cdef enum:
     QUEUED, DROPPED_OLDEST, DROPPED_NEWEST, OVERSIZE, DISCONNECT  # as in Outcome
@@ -228,6 +229,7 @@ assert VARIANT_COUNT == FORM_COUNT * (1 + len(MESSAGE_FORMATS))
 
 include "_event.pxi"
 include "_message.pxi"
+include "_parcel.pxi"
 include "_outbox.pxi"
 
 
@@ -366,7 +368,7 @@ cdef class Report:
     earlier ones that had to go included. ``invalid``: what the caller counted as no event at all.
     ``ready``: owners of the outboxes that were offered something and have something to send, or
     are to be closed; each outbox once, in the order they were first offered something: by event,
-    by variant, by row.
+    by variant, by whether it is to be kept, by row.
     """
 
     cdef readonly Py_ssize_t matched
@@ -385,6 +387,7 @@ cdef struct Space:
     # What a batch needs while it is under way; kept for the next.
     uint64_t *rows  # that want the event at hand
     Lane **lanes  # of those rows that take it in one variant
+    uint64_t *kept  # those of these rows that are to keep it longest
     size_t words
     Lane **touched  # the lanes that were offered something, each once
     size_t room
@@ -399,6 +402,7 @@ cdef struct Batch:
     Parcel *parcels[VARIANT_COUNT]  # the event at hand, in each variant made so far
     PyObject *converted[2]  # and in each of MESSAGE_FORMATS, where asked for; owned
     int variants  # none is made from here on
+    bint keeps  # whether any row is to keep the event at hand longest
     Py_ssize_t matched, queued
 
 cdef enum:
@@ -422,6 +426,10 @@ cdef bint find_rows(Batch *batch, Router router, Event event, int64_t account) e
         if grown == NULL:
             raise MemoryError
         batch.space.rows = <uint64_t *> grown
+        grown = realloc(batch.space.kept, batch.words * sizeof(uint64_t))
+        if grown == NULL:
+            raise MemoryError
+        batch.space.kept = <uint64_t *> grown
         grown = realloc(batch.space.lanes, batch.words * 64 * sizeof(Lane *))
         if grown == NULL:
             raise MemoryError
@@ -435,6 +443,7 @@ cdef bint find_rows(Batch *batch, Router router, Event event, int64_t account) e
         batch.space.touched = <Lane **> grown
         batch.space.room = 2 * room
     memcpy(batch.space.rows, found, batch.words * sizeof(uint64_t))
+    batch.keeps = event.event_class == A_MESSAGE and PyDict_Size(router.keepers) and router.find_kept(batch.space.kept)
     return True
 
 
@@ -442,6 +451,8 @@ cdef int offer_variant(Batch *batch, Router router, Event event, int variant, do
     """Offer the event to the rows found that take it in this variant."""
     cdef const uint64_t *takers = router.variant_rows[variant]
     cdef Parcel *parcel
+    cdef Parcel *kept
+    cdef Py_ssize_t count
     cdef size_t word = 0
     while not (batch.space.rows[word] & takers[word]):
         word += 1
@@ -450,8 +461,35 @@ cdef int offer_variant(Batch *batch, Router router, Event event, int variant, do
     # This may run anything, but rows that go meanwhile are no takers any more.
     parcel = batch.parcels[variant]
     if parcel == NULL:
-        parcel = make_variant(batch, event, variant, router.sequence, now)
-    return deliver(batch, parcel, gather_lanes(batch, router, variant))
+        parcel = make_variant(batch, event, variant, router, now)
+    if not batch.keeps:
+        return deliver(batch, parcel, gather_lanes(batch, router, variant))
+    deliver(batch, parcel, gather_some_lanes(batch, router, variant, False))
+    count = gather_some_lanes(batch, router, variant, True)
+    if count:
+        kept = share_parcel(parcel, A_KEPT_MESSAGE)
+        try:
+            deliver(batch, kept, count)
+        finally:
+            leave_parcel(kept)
+    return 0
+
+
+cdef Py_ssize_t gather_some_lanes(Batch *batch, Router router, int variant, bint kept) noexcept:
+    """The lanes of these rows that are to keep the event longest, or of those that are not."""
+    cdef const uint64_t *takers = router.variant_rows[variant]
+    cdef Lane **lanes = batch.space.lanes
+    cdef uint64_t bits
+    cdef size_t word
+    cdef Py_ssize_t count = 0
+    for word in range(batch.words):
+        bits = batch.space.rows[word] & takers[word]
+        bits &= batch.space.kept[word] if kept else ~batch.space.kept[word]
+        while bits:
+            lanes[count] = router.lanes[word * 64 + nc_lowest_bit(bits)]
+            count += 1
+            bits &= bits - 1
+    return count
 
 
 cdef Py_ssize_t gather_lanes(Batch *batch, Router router, int variant) noexcept:
@@ -575,12 +613,15 @@ def fan_out(Router router not None, events, double now, int64_t account=0, Py_ss
                         offer_variant(&batch, router, <Event> item, variant, now)
             finally:
                 leave_variants(&batch)
+            if router.account.bytes > router.memory_limit:
+                router.economize()
         report.ready = owners_ready(&batch)
     finally:
         for at in range(batch.touched):
             batch.space.touched[at].touched = 0
         free(spare.rows)
         free(spare.lanes)
+        free(spare.kept)
         free(spare.touched)
         spare = batch.space
         batches_under_way -= 1
@@ -594,7 +635,7 @@ def fan_out(Router router not None, events, double now, int64_t account=0, Py_ss
     return report
 
 
-cdef Parcel *make_variant(Batch *batch, Event event, int variant, int64_t sequence, double now) except NULL:
+cdef Parcel *make_variant(Batch *batch, Event event, int variant, Router router, double now) except NULL:
     """The event in the form and message format of a variant that is not made yet."""
     cdef int form = variant % FORM_COUNT
     cdef int message_format = variant // FORM_COUNT - 1
@@ -611,11 +652,11 @@ cdef Parcel *make_variant(Batch *batch, Event event, int variant, int64_t sequen
         # There was nothing to convert: the same bytes as for those who take it as received.
         parcel = batch.parcels[form]
         if parcel == NULL:
-            parcel = batch.parcels[form] = pack(event, form, sequence, now)
+            parcel = batch.parcels[form] = pack(event, form, router, now)
         parcel.loads += 1
         parcel.holders += 1
     else:
-        parcel = pack(<Event> shown, form, sequence, now)
+        parcel = pack(<Event> shown, form, router, now)
     batch.parcels[variant] = parcel
     return parcel
 
@@ -633,7 +674,7 @@ cdef void leave_variants(Batch *batch) noexcept:
         batch.converted[at] = NULL
 
 
-cdef Parcel *pack(Event event, int form, int64_t sequence, double now) except NULL:
+cdef Parcel *pack(Event event, int form, Router router, double now) except NULL:
     """The event in one of the forms."""
     cdef object payload = event
     if form == AS_FRAME:
@@ -645,7 +686,7 @@ cdef Parcel *pack(Event event, int form, int64_t sequence, double now) except NU
     elif form == AS_JSON:
         payload = event.raw
     cdef Py_ssize_t size = PyBytes_GET_SIZE(event.raw if form == AS_EVENT else payload)
-    return make_parcel(payload, size, event.event_class, sequence, now)
+    return make_parcel(payload, size, event.event_class, router.sequence, now, router.account)
 
 
 for made_here in (Event, Response, Request, Report):

@@ -20,6 +20,7 @@ from typing import Any, final
 from napcore._event_py import Buffer, Event, Request, Response, peek, peek_frame, peek_request, with_bytes
 from napcore._frame_py import frame, join_frame, masked_frame, sse_block
 from napcore._json_py import MAX_DEPTH
+from napcore._ledger_py import Parcel
 from napcore._message_py import convert_bytes, format_message, parse_message, plain_text
 from napcore._outbox_py import CONTROL_LIMIT, Outbox
 from napcore._router_py import FORMS, MESSAGE_FORMATS, Router
@@ -70,7 +71,7 @@ class Report:
     ready: list[Any] = field(repr=False)
     """Owners of the outboxes that were offered something and have something to send, or are to
     be closed; each outbox once, in the order they were first offered something: by event, by
-    variant, by row."""
+    variant, by whether it is to be kept, by row."""
 
 
 def convert_event(event: Event, message_format: MessageFormat) -> Event:
@@ -120,36 +121,42 @@ def fan_out(router: Router, events: Iterable[Event], now: float, account: int = 
     for event in batch:
         if not isinstance(event, Event):
             raise TypeError(f"expected events, not {type(event).__name__}")
-    touched: dict[int, tuple[Outbox, int]] = {}  # by identity: the outbox, what it had dropped before
+    touched: dict[int, Outbox] = {}  # by identity, in order
+    before: dict[int, tuple[Outbox, int]] = {}  # what those that may drop something had dropped before
     matched = queued = 0
     for event in batch:
         router._sequence += 1
         shown: dict[MessageFormat | None, Event] = {None: event}
-        variants: dict[tuple[Form, bytes], bytes | Event] = {}
-        rows = [router._rows[row] for row in router.match(event, account)]
-        for outbox, form, message_format, _ in sorted(rows, key=_variant):
+        variants: dict[tuple[Form, bytes], Parcel] = {}
+        for outbox, form, message_format, kept in sorted(router._takers(event, account), key=_variant):
             if message_format is not None and message_format not in shown:
                 shown[message_format] = convert_event(event, message_format)
             variant = form, shown[message_format].raw
             if variant not in variants:
-                variants[variant] = _build(shown[message_format], form)
-            touched.setdefault(id(outbox), (outbox, _drops(outbox)))
-            outcome = outbox.offer(variants[variant], event.event_class, router._sequence, now)
+                variants[variant] = Parcel(_build(shown[message_format], form), router._budget)
+            touched.setdefault(id(outbox), outbox)
+            before.setdefault(id(outbox), (outbox, _drops(outbox)))
+            outcome = outbox._put(variants[variant], event.event_class, router._sequence, now, kept)
             matched += 1
             queued += outcome in (Outcome.QUEUED, Outcome.DROPPED_OLDEST)
+        variants.clear()
+        if router._is_over_budget():
+            for outbox in router._outboxes():
+                before.setdefault(id(outbox), (outbox, _drops(outbox)))
+            router._economize()
     return Report(
         matched,
         queued,
-        sum(_drops(outbox) - before for outbox, before in touched.values()),
+        sum(_drops(outbox) - count for outbox, count in before.values()),
         invalid,
-        [outbox.owner for outbox, _ in touched.values() if len(outbox) or outbox.close_code],
+        [outbox.owner for outbox in touched.values() if len(outbox) or outbox.close_code],
     )
 
 
-def _variant(row: tuple[Outbox, Form, MessageFormat | None, Any]) -> int:
-    """Its number: the forms as received, then the forms in each message format."""
-    _, form, message_format, _ = row
-    return FORMS.index(form) + len(FORMS) * (None, *MESSAGE_FORMATS).index(message_format)
+def _variant(taker: tuple[Outbox, Form, MessageFormat | None, bool]) -> tuple[int, bool]:
+    """Its number: the forms as received, then the forms in each message format; what is kept comes last."""
+    _, form, message_format, kept = taker
+    return FORMS.index(form) + len(FORMS) * (None, *MESSAGE_FORMATS).index(message_format), kept
 
 
 def _build(event: Event, form: Form) -> bytes | Event:

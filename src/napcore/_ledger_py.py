@@ -9,27 +9,61 @@ from typing import Final
 from napcore._event_py import Event
 from napcore.types import DROP_REASONS, EventClass
 
-__all__ = ("Entry", "Ledger", "bound", "payload_size", "size_of")
+__all__ = ("Budget", "Entry", "Ledger", "Parcel", "bound", "payload_size", "size_of")
 
-_RANKS: Final = {EventClass.MESSAGE: 0, EventClass.NOTICE: 1, EventClass.META: 1, EventClass.REQUEST: 2}
-"""The lower, the sooner an event is evicted."""
+_RANKS: Final = {EventClass.MESSAGE: 0, EventClass.NOTICE: 2, EventClass.META: 2, EventClass.REQUEST: 3}
+"""The lower, the sooner an event is evicted; a message that is to be kept comes right behind the others."""
 
 
-@dataclass
+class Budget:
+    """What the payloads that the outboxes of one router hold come to."""
+
+    __slots__ = ("bytes",)
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+
+class Parcel:
+    """An event in one wire form, shared by all lanes that hold it; as long as it lives it counts once."""
+
+    __slots__ = ("_budget", "payload", "size")
+
+    def __init__(self, payload: bytes | Event, budget: Budget | None = None) -> None:
+        self.payload = payload
+        self.size = payload_size(payload)
+        self._budget = budget
+        if budget is not None:
+            budget.bytes += self.size
+
+    def __del__(self) -> None:
+        budget = getattr(self, "_budget", None)  # there is none if it could not be made
+        if budget is not None:
+            budget.bytes -= self.size
+
+
+@dataclass(eq=False)
 class Entry:
     """One event in the lane."""
 
-    payload: bytes | Event | None
-    """None once written: what is in the socket needs no memory here."""
+    parcel: Parcel | None
+    """None once written and not to be written again: what is in the socket needs no memory here."""
     event_class: int
+    kept: bool
     sequence: int
     expiry: float
     size: int
 
     @property
+    def payload(self) -> bytes | Event:
+        """What is written or taken."""
+        assert self.parcel is not None
+        return self.parcel.payload
+
+    @property
     def rank(self) -> int:
         """The lower, the sooner it is evicted."""
-        return _RANKS[EventClass(self.event_class)]
+        return _RANKS[EventClass(self.event_class)] + (self.kept and self.event_class == EventClass.MESSAGE)
 
 
 class Ledger:

@@ -19,158 +19,6 @@ cdef int64_t most(str name, object value) except? 0:
     return INT64_MAX if number >= 9e18 else <int64_t> number
 
 
-# Parcels that are free, for the next events.
-cdef Parcel *free_parcels = NULL
-
-
-cdef Parcel *make_parcel(object payload, Py_ssize_t size, int event_class, int64_t sequence, double born) except NULL:
-    """A parcel that belongs to the caller alone, until ``leave_parcel``."""
-    global free_parcels
-    cdef Parcel *parcel = free_parcels
-    if parcel != NULL:
-        free_parcels = parcel.next
-    else:
-        parcel = <Parcel *> malloc(sizeof(Parcel))
-        if parcel == NULL:
-            raise MemoryError
-    Py_INCREF(payload)
-    parcel.payload = <PyObject *> payload
-    parcel.size = size
-    parcel.event_class = event_class
-    parcel.sequence = sequence
-    parcel.born = born
-    parcel.loads = parcel.holders = 1
-    return parcel
-
-
-cdef enum:
-    A_MESSAGE, A_NOTICE, A_REQUEST, A_META  # as in EventClass
-
-assert list(EventClass) == [A_MESSAGE, A_NOTICE, A_REQUEST, A_META]
-
-
-cdef inline int rank_of(int event_class) noexcept:
-    """The lower, the sooner an event is evicted."""
-    return 0 if event_class == A_MESSAGE else 2 if event_class == A_REQUEST else 1
-
-
-# Events dropped by any outbox, ever.
-cdef int64_t all_drops = 0
-
-
-cdef inline void count_drops(int64_t count) noexcept:
-    global all_drops
-    all_drops += count
-
-
-# While a batch is fanned out, payloads are not let go: that may run anything, if it is an Event and
-# a user has put something into its data, and the fan-out goes by addresses.
-cdef int batches_under_way = 0
-cdef Parcel *let_go_later = NULL
-
-
-cdef inline void unload(Parcel *parcel) noexcept:
-    """One lane less that has yet to write it."""
-    global let_go_later
-    cdef PyObject *payload
-    parcel.loads -= 1
-    if parcel.loads == 0:
-        if batches_under_way:
-            parcel.holders += 1
-            parcel.next = let_go_later
-            let_go_later = parcel
-            return
-        payload = parcel.payload
-        parcel.payload = NULL
-        Py_XDECREF(payload)
-
-
-cdef inline void release(Parcel *parcel) noexcept:
-    """One lane less that has it."""
-    global free_parcels
-    parcel.holders -= 1
-    if parcel.holders == 0:
-        parcel.next = free_parcels
-        free_parcels = parcel
-
-
-cdef inline void leave_parcel(Parcel *parcel) noexcept:
-    unload(parcel)
-    release(parcel)
-
-
-cdef void let_payloads_go() noexcept:
-    """What has waited for the end of the batches under way."""
-    global let_go_later
-    cdef Parcel *parcel
-    cdef PyObject *payload
-    while let_go_later != NULL and not batches_under_way:
-        parcel = let_go_later
-        let_go_later = parcel.next
-        payload = parcel.payload
-        parcel.payload = NULL
-        release(parcel)
-        Py_XDECREF(payload)
-
-
-# Lanes are taken from blocks of them, so that those made one after the other lie together. A lane
-# whose outbox ends while a batch is under way stays as it is until then.
-cdef enum:
-    LANES_AT_ONCE = 64
-    CACHE_LINE = 64
-
-cdef enum:
-    LARGEST_KEPT = 256  # places that the ring of an empty lane may have
-
-cdef Lane *free_lanes = NULL
-cdef Lane *ended_lanes = NULL
-
-
-cdef Lane *make_lane() except NULL:
-    global free_lanes
-    cdef Lane *lane
-    cdef char *block
-    cdef int at
-    if free_lanes == NULL:
-        block = <char *> malloc((LANES_AT_ONCE + 1) * CACHE_LINE)
-        if block == NULL:
-            raise MemoryError
-        block += CACHE_LINE - <size_t> block % CACHE_LINE
-        for at in range(LANES_AT_ONCE - 1, -1, -1):
-            lane = <Lane *> (block + at * CACHE_LINE)
-            lane.box = <PyObject *> free_lanes
-            free_lanes = lane
-    lane = free_lanes
-    free_lanes = <Lane *> lane.box
-    memset(lane, 0, sizeof(Lane))
-    return lane
-
-
-cdef void end_lane(Lane *lane) noexcept:
-    global free_lanes, ended_lanes
-    free(lane.ring)
-    lane.ring = NULL
-    if batches_under_way:
-        # Whoever comes upon it has to see that it is gone.
-        lane.credits = 0
-        lane.tail = lane.waiting_from
-        lane.owner = <PyObject *> ended_lanes
-        lane.box = NULL
-        ended_lanes = lane
-    else:
-        lane.box = <PyObject *> free_lanes
-        free_lanes = lane
-
-
-cdef void free_ended_lanes() noexcept:
-    global ended_lanes
-    cdef Lane *lane
-    while ended_lanes != NULL and not batches_under_way:
-        lane = ended_lanes
-        ended_lanes = <Lane *> lane.owner
-        end_lane(lane)
-
-
 # A lane borrows its outbox's owner, so that must stay: garbage that holds both is broken up elsewhere.
 @cython.final
 @cython.no_gc_clear
@@ -182,8 +30,14 @@ cdef class Outbox:
     or is staged; an empty lane takes any event up to ``max_frame``. What is staged or written is
     *in flight*. The *control lane* belongs to the link: it has no age and goes first.
 
-    What has to go at the bound is the oldest message, without one the oldest notice or meta event,
-    and a request only when nothing else is left; what stays keeps its order.
+    What has to go at the bound is the oldest message, then the oldest that is ``kept``, without
+    one the oldest notice or meta event, and a request only when nothing else is left; what stays
+    keeps its order.
+
+    When a link is lost, what was written and is not confirmed is ``uncertain``: nothing is written
+    twice. With ``at_least_once`` it is kept instead, counts against the bounds until it is
+    confirmed, and is written again on the next link; where it fills the bound by itself, the oldest
+    of it is kept no longer.
 
     At all times ``received == confirmed + unconfirmed + queued + sum(dropped.values())``.
 
@@ -197,11 +51,12 @@ cdef class Outbox:
         message_ttl: seconds a message may wait.
         notice_ttl: seconds a notice, meta event or unknown event may wait.
         request_ttl: seconds a request may wait.
+        delivery: ``at_most_once`` or ``at_least_once``.
 
     ``math.inf`` is no limit.
 
     Raises:
-        ValueError: a limit is 0, negative or NaN, or ``overflow`` is unknown.
+        ValueError: a limit is 0, negative or NaN, or ``overflow`` or ``delivery`` is unknown.
     """
 
     def __init__(
@@ -215,22 +70,27 @@ cdef class Outbox:
         message_ttl=60.0,
         notice_ttl=600.0,
         request_ttl=86400.0,
+        delivery="at_most_once",
     ):
         if overflow not in OVERFLOWS:
             raise ValueError(f"overflow must be one of {', '.join(OVERFLOWS)}, not {overflow!r}")
-        cdef int64_t held = self.max_bytes - self.lane.bytes_left
+        if delivery not in DELIVERIES:
+            raise ValueError(f"delivery must be one of {', '.join(DELIVERIES)}, not {delivery!r}")
+        cdef int64_t held = self.bytes_bound - self.lane.bytes_left
         self.owner = owner
         self.max_events = most("max_events", max_events)
-        self.max_bytes = most("max_bytes", max_bytes)
-        self.max_frame = most("max_frame", max_frame)
-        self.lane.bytes_left = self.max_bytes - held
-        self.lane.max_frame = <uint32_t> min(self.max_frame, <int64_t> UINT32_MAX)
+        self.bytes_bound = most("max_bytes", max_bytes)
+        self.frame_bound = most("max_frame", max_frame)
+        self.at_least_once = delivery == "at_least_once"
+        self.lane.bytes_left = self.bytes_bound - held
+        self.lane.max_frame = <uint32_t> min(self.frame_bound, <int64_t> UINT32_MAX)
         self.lane.credits = 0
         self.overflow = OVERFLOWS.index(overflow)
         self.lifetimes[<int> EventClass.NOTICE] = positive("notice_ttl", notice_ttl)
         self.lifetimes[<int> EventClass.MESSAGE] = positive("message_ttl", message_ttl)
         self.lifetimes[<int> EventClass.REQUEST] = positive("request_ttl", request_ttl)
         self.lifetimes[<int> EventClass.META] = self.lifetimes[<int> EventClass.NOTICE]
+        self.lifetimes[A_KEPT_MESSAGE] = self.lifetimes[A_MESSAGE]
 
     def __cinit__(self):
         self.control = []
@@ -243,9 +103,9 @@ cdef class Outbox:
         cdef uint64_t at
         if self.lane == NULL:
             return
-        for at in range(self.confirmed_to, self.written_to):
+        for at in range(self.confirmed_to, self.copied_from):
             release(self.lane.ring[at & (self.capacity - 1)])
-        for at in range(self.written_to, self.staged_to):
+        for at in range(self.copied_from, self.staged_to):
             leave_parcel(self.lane.ring[at & (self.capacity - 1)])
         for at in range(self.lane.waiting_from, self.lane.tail):
             if self.lane.ring[at & (self.capacity - 1)] != NULL:
@@ -266,6 +126,11 @@ cdef class Outbox:
     def close_code(self):
         """The close code the link is to be closed with, 0 for none."""
         return self.closing
+
+    @property
+    def max_frame(self):
+        """The largest event taken, in bytes: as set, or as learned from a peer that took no larger."""
+        return INFINITY if self.frame_bound == INT64_MAX else <double> self.frame_bound
 
     @property
     def received(self):
@@ -305,7 +170,7 @@ cdef class Outbox:
     @property
     def queued_bytes(self):
         """Their bytes."""
-        return self.max_bytes - self.lane.bytes_left
+        return self.bytes_bound - self.lane.bytes_left - self.copies_size()
 
     @property
     def max_queued(self):
@@ -338,10 +203,11 @@ cdef class Outbox:
     def __repr__(self):
         return f"<Outbox queued={self.queued} unconfirmed={self.unconfirmed} received={self.received}>"
 
-    def offer(self, payload, long long event_class, int64_t sequence, double now):
+    def offer(self, payload, long long event_class, int64_t sequence, double now, *, bint kept=False):
         """Put one event into the lane, or say why not.
 
-        ``sequence`` never falls from one offer to the next; ``now`` is monotonic, in seconds.
+        ``sequence`` never falls from one offer to the next; ``now`` is monotonic, in seconds;
+        ``kept`` messages are evicted after all others.
 
         Raises:
             TypeError: ``payload`` is neither bytes nor an Event.
@@ -350,7 +216,8 @@ cdef class Outbox:
         cdef bytes raw = (<Event> payload).raw if isinstance(payload, Event) else plain_bytes(payload)
         if not 0 <= event_class < 4:
             raise ValueError(f"{event_class} is not a valid EventClass")
-        cdef Parcel *parcel = make_parcel(payload, PyBytes_GET_SIZE(raw), event_class, sequence, now)
+        cdef int own_class = A_KEPT_MESSAGE if kept and event_class == A_MESSAGE else <int> event_class
+        cdef Parcel *parcel = make_parcel(payload, PyBytes_GET_SIZE(raw), own_class, sequence, now, NULL)
         try:
             return OUTCOMES[self.put(parcel)]
         finally:
@@ -392,7 +259,8 @@ cdef class Outbox:
 
         At least one frame, if there is one that may go, and no more than ``max_bytes`` otherwise;
         no more than ``max_events`` events. Events past their lifetime are dropped on the way
-        (reason ``ttl``). What the last write left of a frame comes before everything else.
+        (reason ``ttl``), and those larger than ``max_frame`` has become (``oversize``). What the last
+        write left of a frame comes before everything else.
 
         Raises:
             RuntimeError: the frames of an earlier call are still staged.
@@ -452,8 +320,7 @@ cdef class Outbox:
         self.note_peak()
         while self.lane.waiting_from != self.lane.tail and not (limit and len(taken) == limit):
             parcel = self.lane.ring[self.lane.waiting_from & (self.capacity - 1)]
-            if self.is_stale(parcel, now):
-                self.drop_first(TTL)
+            if self.drop_if_unfit(parcel, now):
                 continue
             taken.append(<object> parcel.payload)
             self.lane.waiting_from += 1
@@ -464,28 +331,47 @@ cdef class Outbox:
         self.rest()
         return taken
 
-    def lose_link(self):
+    def lose_link(self, bint refused_size=False):
         """The link is gone: what was given to it and not confirmed is ``uncertain``.
 
-        An event of which ``sent`` has told that it is out in part counts as not written: it waits
-        again. Control frames are cleared and counted as ``late``, ``close_code`` is 0 again.
+        With ``at_least_once`` it waits again instead, but for events that were written and whose
+        payload has been let go since. An event of which ``sent`` has told that it is out in part
+        counts as not written: it waits again. Control frames are cleared and counted as ``late``,
+        ``close_code`` is 0 again.
+
+        ``refused_size`` says that the peer has closed for the size of a frame (1009; RFC 6455,
+        7.4.1): the largest event in flight is dropped as ``oversize``, and so is from now on
+        whatever is not smaller.
+
         Returns how many events became uncertain.
         """
+        cdef Lane *lane = self.lane
         cdef Parcel *parcel
+        cdef uint64_t count
         self.note_peak()
+        if refused_size and self.staged_to != self.confirmed_to:
+            self.drop_largest()
         if self.gathered < 0:
             self.torn = 0
             self.torn_event = False
             self.unstage()
-        cdef uint64_t count = self.staged_to - self.confirmed_to
-        while self.staged_to != self.written_to:
+        if self.at_least_once and self.copied_from != self.staged_to:
+            while self.copied_from != self.staged_to:
+                self.staged_to -= 1
+                lane.waiting_from -= 1
+                lane.ring[lane.waiting_from & lane.mask] = lane.ring[self.staged_to & lane.mask]
+            self.written_to = self.staged_to
+            self.oldest[0] = self.oldest[1] = self.oldest[2] = lane.waiting_from
+        count = self.staged_to - self.confirmed_to
+        while self.staged_to != self.copied_from:
             self.staged_to -= 1
-            parcel = self.lane.ring[self.staged_to & (self.capacity - 1)]
-            self.lane.bytes_left += parcel.size
+            parcel = lane.ring[self.staged_to & lane.mask]
+            lane.bytes_left += parcel.size
             leave_parcel(parcel)
+        self.written_to = self.staged_to
         while self.confirmed_to != self.written_to:
             self.confirmed_to += 1
-            release(self.lane.ring[(self.confirmed_to - 1) & (self.capacity - 1)])
+            release(lane.ring[(self.confirmed_to - 1) & lane.mask])
         self.drops[UNCERTAIN] += count
         count_drops(count)
         self.late_count += len(self.control)
@@ -495,6 +381,7 @@ cdef class Outbox:
         self.torn_event = False
         self.gathered = -1
         self.closing = 0
+        self.note_peak()
         self.rest()
         return count
 
@@ -537,8 +424,7 @@ cdef class Outbox:
         if self.control_staged == PyList_GET_SIZE(self.control):
             while lane.waiting_from != lane.tail and events < max_events and count < room:
                 parcel = lane.ring[lane.waiting_from & lane.mask]
-                if self.is_stale(parcel, now):
-                    self.drop_first(TTL)
+                if self.drop_if_unfit(parcel, now):
                     continue
                 if not PyBytes_CheckExact(<object> parcel.payload) and not isinstance(<object> parcel.payload, bytes):
                     self.unstage()
@@ -576,9 +462,11 @@ cdef class Outbox:
                     break
                 left -= parcel.size
                 self.written_to += 1
-                lane.bytes_left += parcel.size
                 self.last_written = parcel.sequence
-                unload(parcel)
+                if not self.at_least_once:
+                    self.copied_from += 1
+                    lane.bytes_left += parcel.size
+                    unload(parcel)
             else:
                 frame_size = PyBytes_GET_SIZE(<object> PyList_GET_ITEM(self.control, control_done))
                 if left < frame_size:
@@ -605,7 +493,7 @@ cdef class Outbox:
             lane.ring[lane.waiting_from & lane.mask] = lane.ring[self.staged_to & lane.mask]
             self.flight_bytes -= lane.ring[lane.waiting_from & lane.mask].size
         if lane.waiting_from != waiting_from:
-            self.oldest[0] = self.oldest[1] = lane.waiting_from
+            self.oldest[0] = self.oldest[1] = self.oldest[2] = lane.waiting_from
         self.gathered = -1
 
     cdef int64_t confirm_to(self, int64_t sequence) noexcept:
@@ -617,6 +505,8 @@ cdef class Outbox:
             if parcel.sequence > sequence:
                 break
             self.flight_bytes -= parcel.size
+            if self.copied_from == self.confirmed_to:
+                self.forget_copy()
             release(parcel)
             self.confirmed_to += 1
             count += 1
@@ -632,21 +522,98 @@ cdef class Outbox:
     cdef Py_ssize_t queued_count(self) noexcept:
         return (self.staged_to - self.written_to) + (self.lane.tail - self.lane.waiting_from) - self.holes
 
+    cdef int64_t counted(self) noexcept:
+        """Events that the bound is on."""
+        return self.queued_count() + (self.written_to - self.copied_from)
+
+    cdef int64_t copies_size(self) noexcept:
+        """Bytes of what is kept for another link."""
+        cdef int64_t size = 0
+        cdef uint64_t at
+        for at in range(self.copied_from, self.written_to):
+            size += self.lane.ring[at & self.lane.mask].size
+        return size
+
     cdef bint is_stale(self, Parcel *parcel, double now) noexcept:
         return parcel.born + self.lifetimes[parcel.event_class] <= now
+
+    cdef bint drop_if_unfit(self, Parcel *parcel, double now) noexcept:
+        """Whether the event that waits first was past its lifetime, or larger than the peer takes."""
+        if self.is_stale(parcel, now):
+            self.drop_first(TTL)
+            return True
+        if parcel.size > self.frame_bound:
+            self.drop_first(TOO_LARGE)
+            return True
+        return False
+
+    cdef void drop_largest(self) noexcept:
+        """Drop the largest event in flight, which there is; nothing of its size is taken any more."""
+        cdef Lane *lane = self.lane
+        cdef uint64_t at, largest = self.confirmed_to
+        cdef Parcel *parcel
+        for at in range(self.confirmed_to, self.staged_to):
+            if lane.ring[at & lane.mask].size > lane.ring[largest & lane.mask].size:
+                largest = at
+        parcel = lane.ring[largest & lane.mask]
+        at = largest
+        while at != self.confirmed_to:
+            lane.ring[at & lane.mask] = lane.ring[(at - 1) & lane.mask]
+            at -= 1
+        self.confirmed_to += 1
+        self.flight_bytes -= parcel.size
+        if largest >= self.copied_from:
+            lane.bytes_left += parcel.size
+            unload(parcel)
+            self.copied_from += 1
+        if largest >= self.written_to:
+            self.written_to += 1
+        self.frame_bound = max(<int64_t> parcel.size - 1, <int64_t> 0)
+        lane.max_frame = <uint32_t> min(self.frame_bound, <int64_t> UINT32_MAX)
+        self.drops[TOO_LARGE] += 1
+        count_drops(1)
+        release(parcel)
+
+    cdef int64_t lowest(self) noexcept:
+        """The lowest sequence of which a payload is held that can be let go; INT64_MAX if there is none."""
+        cdef Lane *lane = self.lane
+        if self.copied_from != self.written_to:
+            return lane.ring[self.copied_from & lane.mask].sequence
+        if lane.waiting_from != lane.tail:
+            return lane.ring[lane.waiting_from & lane.mask].sequence
+        return INT64_MAX
+
+    cdef void forget_copy(self) noexcept:
+        """The first event that is kept for another link will not be written again."""
+        cdef Parcel *parcel = self.lane.ring[self.copied_from & self.lane.mask]
+        self.copied_from += 1
+        self.lane.bytes_left += parcel.size
+        unload(parcel)
+
+    cdef void economize(self, int64_t sequence) noexcept:
+        """Let go what is held of the event with this sequence, the lowest here."""
+        while self.lowest() == sequence:
+            if self.copied_from != self.written_to:
+                self.forget_copy()
+            else:
+                self.drop_first(BUDGET)
+        self.rest()
 
     cdef int put(self, Parcel *parcel) except -1:
         """``offer`` for a parcel known to be good, which stays the caller's; returns the Outcome as int."""
         cdef Lane *lane = self.lane
         cdef int outcome = QUEUED
-        if self.closing or parcel.size > self.max_frame:
+        if self.closing or parcel.size > self.frame_bound:
             return self.refuse(parcel.size)
-        # With nothing waiting any frame is taken, whatever is being written.
-        while (
-            self.queued_count() >= self.max_events or parcel.size > lane.bytes_left
-        ) and lane.waiting_from != lane.tail:
+        # With nothing waiting or kept any frame is taken, whatever is being written.
+        while (self.counted() >= self.max_events or parcel.size > lane.bytes_left) and (
+            lane.waiting_from != lane.tail or self.copied_from != self.written_to
+        ):
             if self.overflow != 0:
                 return self.overflown()
+            if lane.waiting_from == lane.tail:
+                self.forget_copy()
+                continue
             self.evict()
             outcome = DROPPED_OLDEST
         if lane.tail - self.confirmed_to == self.capacity:
@@ -662,7 +629,7 @@ cdef class Outbox:
     cdef void count_credits(self) noexcept:
         """How many more offers are taken for sure, as long as their size allows it."""
         cdef int64_t free_places = self.capacity - (self.lane.tail - self.confirmed_to)
-        cdef int64_t allowed = self.max_events - self.queued_count()
+        cdef int64_t allowed = self.max_events - self.counted()
         self.lane.credits = <int32_t> max(min(free_places, allowed, <int64_t> INT32_MAX), <int64_t> 0)
 
     cdef void close_lane(self) noexcept:
@@ -712,21 +679,21 @@ cdef class Outbox:
             if lane.ring[at & lane.mask] != NULL:
                 to -= 1
                 lane.ring[to & lane.mask] = lane.ring[at & lane.mask]
-        lane.waiting_from = self.oldest[0] = self.oldest[1] = to
+        lane.waiting_from = self.oldest[0] = self.oldest[1] = self.oldest[2] = to
         self.holes = 0
 
     cdef void evict(self) noexcept:
         """Drop what can best be done without; something waits."""
         cdef Lane *lane = self.lane
         cdef uint64_t at = lane.tail
-        cdef Parcel *parcel
+        cdef Parcel *parcel = NULL
         cdef int rank
-        for rank in range(2):
+        for rank in range(3):
             # Events come in at the tail alone, so that none is looked at twice.
             at = max(self.oldest[rank], lane.waiting_from)
             while at != lane.tail:
                 parcel = lane.ring[at & lane.mask]
-                if parcel != NULL and rank_of(parcel.event_class) == rank:
+                if parcel != NULL and RANKS[parcel.event_class] == rank:
                     break
                 at += 1
             self.oldest[rank] = at
@@ -775,6 +742,7 @@ cdef class Outbox:
                 at -= 1
                 self.lane.ring[(at + gap) & mask] = self.lane.ring[at & mask]
             self.confirmed_to += gap
+            self.copied_from += gap
             self.written_to += gap
             self.staged_to += gap
             return 0
@@ -794,7 +762,7 @@ cdef class Outbox:
     cdef void rest(self) noexcept:
         """Where nothing is in flight there is no gap; where nothing is left a large ring can go."""
         if self.staged_to == self.confirmed_to:
-            self.confirmed_to = self.written_to = self.staged_to = self.lane.waiting_from
+            self.confirmed_to = self.copied_from = self.written_to = self.staged_to = self.lane.waiting_from
             if self.lane.waiting_from == self.lane.tail and self.capacity > LARGEST_KEPT:
                 free(self.lane.ring)
                 self.lane.ring = NULL

@@ -6,21 +6,18 @@ import math
 from collections import deque
 from typing import Any, Final, final
 
-from napcore._event_py import Event
-from napcore._ledger_py import Entry, Ledger, bound, payload_size, size_of
-from napcore.types import EventClass, Outcome, Overflow
+from napcore._lane_py import TRY_AGAIN_LATER, EventLane
+from napcore._ledger_py import size_of
+from napcore.types import Delivery, Outcome, Overflow
 
 __all__ = ("CONTROL_LIMIT", "Outbox")
 
 CONTROL_LIMIT: Final = 16777216
 """Bytes of control frames that may wait; one frame more is taken, then the link is closed."""
 
-_OVERFLOWS: Final = ("drop_oldest", "drop_newest", "disconnect")
-_TRY_AGAIN_LATER: Final = 1013
-
 
 @final
-class Outbox(Ledger):
+class Outbox(EventLane):
     """Two lanes towards one client, bounded by count, bytes and age; it neither waits nor does I/O.
 
     The *event lane* is a queue: offered events wait, are staged while a write is under way, are
@@ -28,8 +25,14 @@ class Outbox(Ledger):
     or is staged; an empty lane takes any event up to ``max_frame``. What is staged or written is
     *in flight*. The *control lane* belongs to the link: it has no age and goes first.
 
-    What has to go at the bound is the oldest message, without one the oldest notice or meta event,
-    and a request only when nothing else is left; what stays keeps its order.
+    What has to go at the bound is the oldest message, then the oldest that is ``kept``, without
+    one the oldest notice or meta event, and a request only when nothing else is left; what stays
+    keeps its order.
+
+    When a link is lost, what was written and is not confirmed is ``uncertain``: nothing is written
+    twice. With ``at_least_once`` it is kept instead, counts against the bounds until it is
+    confirmed, and is written again on the next link; where it fills the bound by itself, the oldest
+    of it is kept no longer.
 
     At all times ``received == confirmed + unconfirmed + queued + sum(dropped.values())``.
 
@@ -43,32 +46,23 @@ class Outbox(Ledger):
         message_ttl: seconds a message may wait.
         notice_ttl: seconds a notice, meta event or unknown event may wait.
         request_ttl: seconds a request may wait.
+        delivery: ``at_most_once`` or ``at_least_once``.
 
     ``math.inf`` is no limit.
 
     Raises:
-        ValueError: a limit is 0, negative or NaN, or ``overflow`` is unknown.
+        ValueError: a limit is 0, negative or NaN, or ``overflow`` or ``delivery`` is unknown.
     """
 
     __slots__ = (
-        "_bytes",
-        "_close_code",
         "_control",
         "_control_bytes",
         "_control_staged",
         "_gathered",
-        "_lane",
         "_last_written",
         "_latest",
-        "_max_bytes",
-        "_max_events",
-        "_max_frame",
-        "_overflow",
-        "_staged",
         "_torn",
         "_torn_event",
-        "_ttl",
-        "_written",
         "owner",
     )
 
@@ -86,71 +80,18 @@ class Outbox(Ledger):
         message_ttl: float = 60.0,
         notice_ttl: float = 600.0,
         request_ttl: float = 86400.0,
+        delivery: Delivery = "at_most_once",
     ) -> None:
-        if overflow not in _OVERFLOWS:
-            raise ValueError(f"overflow must be one of {', '.join(_OVERFLOWS)}, not {overflow!r}")
-        super().__init__()
+        super().__init__(max_events, max_bytes, max_frame, overflow, message_ttl, notice_ttl, request_ttl, delivery)
         self.owner = owner
-        self._max_events = bound("max_events", max_events)
-        self._max_bytes = bound("max_bytes", max_bytes)
-        self._max_frame = bound("max_frame", max_frame)
-        self._overflow = overflow
-        notice = bound("notice_ttl", notice_ttl)
-        self._ttl = {
-            EventClass.MESSAGE: bound("message_ttl", message_ttl),
-            EventClass.NOTICE: notice,
-            EventClass.REQUEST: bound("request_ttl", request_ttl),
-            EventClass.META: notice,
-        }
-        self._lane: deque[Entry] = deque()  # waits
-        self._staged: deque[Entry] = deque()  # handed to a write that has not ended
-        self._written: deque[Entry] = deque()  # in the socket or at the peer, unconfirmed
         self._control: deque[bytes] = deque()
         self._control_staged = 0  # how many of the first control frames are staged
         self._control_bytes = 0
-        self._latest = b""  # the frame last offered as the latest of its kind
+        self._latest: bytes | None = None  # the frame last offered as the latest of its kind
         self._gathered: int | None = None  # bytes handed to a write that has not ended
         self._torn = 0  # bytes already out of the one frame that is then staged between writes
         self._torn_event = False  # whether that is an event
-        self._bytes = 0
-        self._close_code = 0
         self._last_written = 0
-
-    @property
-    def close_code(self) -> int:
-        """The close code the link is to be closed with, 0 for none."""
-        return self._close_code
-
-    @property
-    def unconfirmed(self) -> int:
-        """Events written but not confirmed."""
-        return len(self._written)
-
-    @property
-    def in_flight(self) -> int:
-        """Events staged or written, and not confirmed."""
-        return len(self._staged) + len(self._written)
-
-    @property
-    def in_flight_bytes(self) -> int:
-        """Their bytes."""
-        return sum(entry.size for entry in (*self._staged, *self._written))
-
-    @property
-    def in_flight_sequence(self) -> int:
-        """The sequence of the last of them; 0 if there is none."""
-        last = self._staged or self._written
-        return last[-1].sequence if last else 0
-
-    @property
-    def queued(self) -> int:
-        """Events waiting or being written."""
-        return len(self._lane) + len(self._staged)
-
-    @property
-    def queued_bytes(self) -> int:
-        """Their bytes."""
-        return self._bytes
 
     @property
     def control_queued(self) -> int:
@@ -163,42 +104,6 @@ class Outbox(Ledger):
 
     def __repr__(self) -> str:
         return f"<Outbox queued={self.queued} unconfirmed={self.unconfirmed} received={self.received}>"
-
-    def offer(self, payload: bytes | Event, event_class: int, sequence: int, now: float) -> Outcome:
-        """Put one event into the lane, or say why not.
-
-        ``sequence`` never falls from one offer to the next; ``now`` is monotonic, in seconds.
-
-        Raises:
-            TypeError: ``payload`` is neither bytes nor an Event.
-            ValueError: ``event_class`` is no ``EventClass``.
-        """
-        size = payload_size(payload)
-        expiry = now + self._ttl[EventClass(event_class)]
-        self._received += 1
-        if self._close_code:
-            self._dropped["disconnect"] += 1
-            return Outcome.DISCONNECT
-        if size > self._max_frame:
-            self._dropped["oversize"] += 1
-            return Outcome.OVERSIZE
-        outcome = Outcome.QUEUED
-        # With nothing waiting any frame is taken, whatever is being written.
-        while self._lane and (self.queued + 1 > self._max_events or self._bytes + size > self._max_bytes):
-            if self._overflow == "drop_newest":
-                self._dropped["newest"] += 1
-                return Outcome.DROPPED_NEWEST
-            if self._overflow == "disconnect":
-                self.clear("disconnect")
-                self._dropped["disconnect"] += 1
-                self._close_code = _TRY_AGAIN_LATER
-                return Outcome.DISCONNECT
-            self._evict()
-            outcome = Outcome.DROPPED_OLDEST
-        self._lane.append(Entry(payload, event_class, sequence, expiry, size))
-        self._bytes += size
-        self._max_queued = max(self._max_queued, self.queued)
-        return outcome
 
     def offer_control(self, frame: bytes, *, latest: bool = False) -> Outcome:
         """Put one frame of the link itself (an answer, a heartbeat, a pong) ahead of all events.
@@ -216,13 +121,13 @@ class Outbox(Ledger):
         if latest:
             earlier, self._latest = self._latest, frame
             for at in range(self._control_staged, len(self._control)):
-                if self._control[at] is earlier:
+                if earlier is not None and self._control[at] is earlier:
                     self._control[at] = frame
                     self._control_bytes += size - len(earlier)
                     return Outcome.QUEUED
         if self._control_bytes > CONTROL_LIMIT:
             self._late += 1
-            self._close_code = _TRY_AGAIN_LATER
+            self._close_code = TRY_AGAIN_LATER
             return Outcome.DISCONNECT
         self._control.append(frame)
         self._control_bytes += size
@@ -233,7 +138,8 @@ class Outbox(Ledger):
 
         At least one frame, if there is one that may go, and no more than ``max_bytes`` otherwise;
         no more than ``max_events`` events. Events past their lifetime are dropped on the way
-        (reason ``ttl``). What the last write left of a frame comes before everything else.
+        (reason ``ttl``), and those larger than ``max_frame`` has become (``oversize``). What the last
+        write left of a frame comes before everything else.
 
         Raises:
             RuntimeError: the frames of an earlier call are still staged.
@@ -255,10 +161,9 @@ class Outbox(Ledger):
             total += len(frame)
             self._control_staged += 1
         while self._lane and self._control_staged == len(self._control) and events < max_events:
-            entry = self._lane[0]
-            if entry.expiry <= now:
-                self._drop_first("ttl")
+            if self._drop_if_unfit(now):
                 continue
+            entry = self._lane[0]
             if not isinstance(entry.payload, bytes):
                 self._unstage()
                 raise TypeError("an Event cannot be written, offer bytes")
@@ -298,8 +203,8 @@ class Outbox(Ledger):
             left -= frame_size
             if event:
                 entry = self._staged.popleft()
-                entry.payload = None
-                self._bytes -= entry.size
+                if not self._at_least_once:
+                    self._forget(entry)
                 self._last_written = entry.sequence
                 self._written.append(entry)
             else:
@@ -315,50 +220,37 @@ class Outbox(Ledger):
         """All of what was gathered is out; see ``sent``."""
         return self.sent(self._gathered or 0)
 
-    def confirm(self, sequence: int) -> int:
-        """The client has all written events up to ``sequence``; returns how many are newly confirmed."""
-        count = 0
-        while self._written and self._written[0].sequence <= sequence:
-            self._written.popleft()
-            count += 1
-        self._confirmed += count
-        return count
-
-    def take(self, now: float, limit: int = 0) -> list[Any]:
-        """Hand over up to ``limit`` fresh payloads (0: all) in process; they count as confirmed.
-
-        Raises:
-            ValueError: ``limit`` is negative.
-        """
-        if limit < 0:
-            raise ValueError("limit must be 0 or more")
-        taken: list[Any] = []
-        while self._lane and not (limit and len(taken) == limit):
-            if self._lane[0].expiry <= now:
-                self._drop_first("ttl")
-                continue
-            entry = self._lane.popleft()
-            self._bytes -= entry.size
-            self._confirmed += 1
-            taken.append(entry.payload)
-        return taken
-
-    def lose_link(self) -> int:
+    def lose_link(self, refused_size: bool = False) -> int:
         """The link is gone: what was given to it and not confirmed is ``uncertain``.
 
-        An event of which ``sent`` has told that it is out in part counts as not written: it waits
-        again. Control frames are cleared and counted as ``late``, ``close_code`` is 0 again.
+        With ``at_least_once`` it waits again instead, but for events that were written and whose
+        payload has been let go since. An event of which ``sent`` has told that it is out in part
+        counts as not written: it waits again. Control frames are cleared and counted as ``late``,
+        ``close_code`` is 0 again.
+
+        ``refused_size`` says that the peer has closed for the size of a frame (1009; RFC 6455,
+        7.4.1): the largest event in flight is dropped as ``oversize``, and so is from now on
+        whatever is not smaller.
+
         Returns how many events became uncertain.
         """
+        if refused_size and self.in_flight:
+            self._drop_largest()
         if self._gathered is None:
             self._torn = 0
             self._torn_event = False
             self._unstage()
-        uncertain = len(self._staged) + len(self._written)
+        given = [*self._written, *self._staged]
+        again = [entry for entry in given if self._at_least_once and entry.parcel is not None]
+        for entry in given:
+            if entry not in again:
+                self._forget(entry)
+        self._lane.extendleft(reversed(again))
+        uncertain = len(given) - len(again)
         self._dropped["uncertain"] += uncertain
-        self._bytes -= sum(entry.size for entry in self._staged)
         self._staged.clear()
         self._written.clear()
+        self._max_queued = max(self._max_queued, self.queued)
         self._late += len(self._control)
         self._control.clear()
         self._control_staged = self._control_bytes = self._torn = 0
@@ -367,28 +259,17 @@ class Outbox(Ledger):
         self._close_code = 0
         return uncertain
 
-    def clear(self, reason: str) -> int:
-        """Drop all events that wait, for ``reason``; returns how many. What is staged stays.
-
-        Raises:
-            ValueError: ``reason`` is not in ``DROP_REASONS``.
-        """
-        if reason not in self._dropped:
-            raise ValueError(f"unknown drop reason {reason!r}")
-        count = len(self._lane)
-        while self._lane:
-            self._drop_first(reason)
-        return count
-
-    def _evict(self) -> None:
-        at = min(range(len(self._lane)), key=lambda at: (self._lane[at].rank, at))
-        self._bytes -= self._lane[at].size
-        del self._lane[at]
-        self._dropped["oldest"] += 1
-
-    def _drop_first(self, reason: str) -> None:
-        self._bytes -= self._lane.popleft().size
-        self._dropped[reason] += 1
+    def _drop_largest(self) -> None:
+        flight = [*self._written, *self._staged]
+        largest = max(flight, key=lambda entry: entry.size)  # of several the first
+        at = flight.index(largest)
+        if at < len(self._written):
+            del self._written[at]
+        else:
+            del self._staged[at - len(self._written)]
+        self._max_frame = max(largest.size - 1, 0)
+        self._forget(largest)
+        self._dropped["oversize"] += 1
 
     def _unstage(self) -> None:
         """Put back what is staged, but for a torn frame."""

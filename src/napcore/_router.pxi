@@ -7,7 +7,7 @@ cdef enum:
 cdef enum:
     # The sets of rows beside them; before these, for each index the set of rows without such a list.
     PRIVATE = INDEXES
-    SELF_MESSAGES, ACTIVE, CONDITIONAL, NO_ROW, FOUND, EVERY_ROW, ROW_SETS
+    SELF_MESSAGES, ACTIVE, CONDITIONAL, KEEPERS, NO_ROW, FOUND, EVERY_ROW, ROW_SETS
 
 cdef enum:
     # How the rules on groups and users apply to an event, by its kind.
@@ -65,6 +65,28 @@ cdef tuple check_rules(
         bool(self_messages),
         None if shard is None else check_shard(shard),
     )
+
+
+def _check_parts(
+    groups=None,
+    exclude_groups=(),
+    users=None,
+    exclude_users=(),
+    kinds=None,
+    exclude_kinds=(),
+    self_ids=None,
+    private=True,
+    self_messages=False,
+    shard=None,
+    condition=None,
+    text=None,
+):
+    """The rules of a ``keep``, and what is asked of a message beside them."""
+    cdef tuple rules = check_rules(
+        groups, exclude_groups, users, exclude_users, kinds, exclude_kinds, self_ids, private, self_messages, shard
+    )
+    check_condition(condition)
+    return rules, condition, text
 
 
 cdef int check_condition(object condition) except -1:
@@ -131,9 +153,27 @@ cdef class Router:
     event but meta events passes exactly one of the ``count`` shards.
 
     ``sequence`` is the number of the last event that was fanned out, 0 before the first.
+
+    ``keep``, keyword arguments of rules, says which of a row's messages are evicted after the
+    others. They take a number of their own, which is freed with the row's, and match nothing.
+
+    Args:
+        memory_limit: bytes of events that its rows' outboxes may hold together, each form of an
+            event counted once. When there are more, the events with the lowest sequences go, out
+            of every lane that has them (reason ``budget``); what is written already keeps its
+            place, but cannot be written again.
+
+    Raises:
+        ValueError: ``memory_limit`` is 0, negative or NaN.
     """
 
+    def __init__(self, memory_limit=INFINITY):
+        self.memory_limit = most("memory_limit", memory_limit)
+
     def __cinit__(self):
+        self.memory_limit = INT64_MAX
+        self.keepers = {}
+        self.account = open_account()
         self.outboxes = []
         self.rules = []
         self.free_rows = []
@@ -151,13 +191,21 @@ cdef class Router:
         free(self.sets)
         free(self.lanes)
         free(self.variants)
+        free(self.kept_rows)
         free(self.variant_rows[0])
+        if self.account != NULL:
+            leave_account(self.account)
         for index in range(INDEXES):
             nc_index_free(&self.indexes[index])
 
+    @property
+    def memory(self):
+        """Bytes of events that are held, each form of an event counted once."""
+        return self.account.bytes
+
     def __len__(self):
-        """How many rows there are."""
-        return len(self.outboxes) - len(self.free_rows)
+        """How many rows there are, those of ``keep`` left out."""
+        return len(self.outboxes) - len(self.free_rows) - len(self.keepers)
 
     def add(
         self,
@@ -177,6 +225,7 @@ cdef class Router:
         shard=None,
         condition=None,
         text=None,
+        keep=None,
     ):
         """Add a row that offers matching events to ``outbox`` as ``form``; returns its number.
 
@@ -195,8 +244,29 @@ cdef class Router:
         cdef tuple rules = check_rules(
             groups, exclude_groups, users, exclude_users, kinds, exclude_kinds, self_ids, private, self_messages, shard
         )
-        cdef size_t row = self.free_rows[0] if self.free_rows else len(self.outboxes)
+        cdef tuple kept = None if keep is None else _check_parts(**keep)
+        cdef size_t row, keeper
         check_condition(condition)
+        row = self.new_row(rules, condition, text)
+        if kept is not None:
+            try:
+                keeper = self.new_row(kept[0], kept[1], kept[2])
+            except BaseException:
+                self.free_row(row)
+                raise
+            self.keepers[row] = keeper
+            self.kept_rows[keeper] = <uint32_t> row
+            mark(self.rows_of(KEEPERS), keeper, True)
+        self.outboxes[row] = outbox
+        self.lanes[row] = outbox.lane
+        self.variants[row] = variant
+        self.variant_counts[variant] += 1
+        mark(self.variant_rows[variant], row, True)
+        return row
+
+    cdef size_t new_row(self, tuple rules, object condition, object text) except? 0:
+        """A row with these rules and no outbox."""
+        cdef size_t row = self.free_rows[0] if self.free_rows else len(self.outboxes)
         if row == self.words * 64:
             self.widen(self.words * 2)
         text_row = None if text is None else self.texts.add(**text)
@@ -209,16 +279,19 @@ cdef class Router:
         self.attach(row, condition, text_row)
         if self.free_rows:
             heapq.heappop(self.free_rows)
-            self.outboxes[row] = outbox
             self.rules[row] = rules
         else:
-            self.outboxes.append(outbox)
+            self.outboxes.append(None)
             self.rules.append(rules)
-        self.lanes[row] = outbox.lane
-        self.variants[row] = variant
-        self.variant_counts[variant] += 1
-        mark(self.variant_rows[variant], row, True)
         return row
+
+    cdef int free_row(self, size_t row) except -1:
+        heapq.heappush(self.free_rows, row)
+        self.uninstall(row, self.rules[row])
+        self.detach(row)
+        self.outboxes[row] = None
+        self.rules[row] = None
+        return 0
 
     def replace(
         self,
@@ -237,7 +310,7 @@ cdef class Router:
         condition=None,
         text=None,
     ):
-        """Give ``row`` new rules; its outbox, form and message format stay.
+        """Give ``row`` new rules; its outbox, form, message format and ``keep`` stay.
 
         Raises:
             KeyError: there is no such row.
@@ -272,14 +345,13 @@ cdef class Router:
             KeyError: there is no such row.
         """
         cdef size_t number = self.row_of(row)
-        heapq.heappush(self.free_rows, number)
-        self.uninstall(number, self.rules[number])
         self.lanes[number] = NULL
         self.variant_counts[self.variants[number]] -= 1
         mark(self.variant_rows[self.variants[number]], number, False)
-        self.detach(number)
-        self.outboxes[number] = None
-        self.rules[number] = None
+        self.free_row(number)
+        keeper = self.keepers.pop(number, None)
+        if keeper is not None:
+            self.free_row(keeper)
 
     def match(self, Event event not None, int64_t account=0):
         """The rows that want ``event``, ascending; ``account`` stands in for a missing ``self_id``."""
@@ -288,11 +360,42 @@ cdef class Router:
         cdef uint64_t bits
         cdef size_t word
         for word in range(self.words):
-            bits = found[word]
+            bits = found[word] & ~self.rows_of(KEEPERS)[word]
             while bits:
                 rows.append(word * 64 + nc_lowest_bit(bits))
                 bits &= bits - 1
         return rows
+
+    cdef bint find_kept(self, uint64_t *kept) noexcept:
+        """Whether any rows are to keep the event just found longest, and which."""
+        cdef const uint64_t *found = self.rows_of(FOUND)
+        cdef uint64_t bits
+        cdef size_t word
+        cdef bint any_kept = False
+        memset(kept, 0, self.words * sizeof(uint64_t))
+        for word in range(self.words):
+            bits = found[word] & self.rows_of(KEEPERS)[word]
+            while bits:
+                mark(kept, self.kept_rows[word * 64 + nc_lowest_bit(bits)], True)
+                any_kept = True
+                bits &= bits - 1
+        return any_kept
+
+    cdef int economize(self) except -1:
+        """Let go what is oldest until the rest is within the budget."""
+        cdef int64_t lowest
+        cdef Py_ssize_t row
+        while self.account.bytes > self.memory_limit:
+            lowest = INT64_MAX
+            for row in range(len(self.outboxes)):
+                if self.lanes[row] != NULL:
+                    lowest = min(lowest, (<Outbox> self.lanes[row].box).lowest())
+            if lowest == INT64_MAX:
+                return 0
+            for row in range(len(self.outboxes)):
+                if self.lanes[row] != NULL:
+                    (<Outbox> self.lanes[row].box).economize(lowest)
+        return 0
 
     cdef size_t row_of(self, object row) except? 0:
         if not isinstance(row, int) or not 0 <= row < len(self.outboxes) or self.outboxes[row] is None:
@@ -315,9 +418,10 @@ cdef class Router:
         cdef uint64_t *kind_rows = <uint64_t *> malloc((KIND_SLOTS + 1) * words * sizeof(uint64_t))
         cdef Lane **lanes = <Lane **> calloc(words * 64, sizeof(Lane *))
         cdef uint8_t *variants = <uint8_t *> calloc(words * 64, 1)
+        cdef uint32_t *kept_rows = <uint32_t *> calloc(words * 64, sizeof(uint32_t))
         cdef uint64_t *variant_rows = <uint64_t *> calloc(VARIANT_COUNT * words, sizeof(uint64_t))
         cdef bint good = sets != NULL and kind_rows != NULL and lanes != NULL and variants != NULL
-        good = good and variant_rows != NULL
+        good = good and variant_rows != NULL and kept_rows != NULL
         for which in range(INDEXES):
             good = good and nc_index_widen(&self.indexes[which], words)
         if not good:
@@ -325,6 +429,7 @@ cdef class Router:
             free(kind_rows)
             free(lanes)
             free(variants)
+            free(kept_rows)
             free(variant_rows)
             raise MemoryError
         for which in range(NO_ROW):
@@ -334,6 +439,7 @@ cdef class Router:
         if self.words:
             memcpy(lanes, self.lanes, self.words * 64 * sizeof(Lane *))
             memcpy(variants, self.variants, self.words * 64)
+            memcpy(kept_rows, self.kept_rows, self.words * 64 * sizeof(uint32_t))
             for which in range(VARIANT_COUNT):
                 memcpy(variant_rows + which * words, self.variant_rows[which], self.words * sizeof(uint64_t))
         self.forget_kinds()
@@ -341,6 +447,7 @@ cdef class Router:
         free(self.sets)
         free(self.lanes)
         free(self.variants)
+        free(self.kept_rows)
         free(self.variant_rows[0])
         for which in range(VARIANT_COUNT):
             self.variant_rows[which] = variant_rows + which * words
@@ -348,6 +455,7 @@ cdef class Router:
         self.kind_rows = kind_rows
         self.lanes = lanes
         self.variants = variants
+        self.kept_rows = kept_rows
         self.words = words
         return 0
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import heapq
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, final
-from zlib import crc32
 
 from napcore._event_py import Event
+from napcore._ledger_py import Budget, bound
 from napcore._outbox_py import Outbox
+from napcore._rules_py import Rules, check_condition, check_rules, read_keep
 from napcore._text_py import TextIndex
 from napcore.types import EventClass, Form, MessageFormat
 
@@ -20,86 +21,6 @@ _log = logging.getLogger("napcore")
 
 FORMS: Final = ("event", "json", "frame", "masked", "sse")
 MESSAGE_FORMATS: Final = ("array", "string")
-_INT64: Final = 1 << 63
-
-_PRIVATE_MESSAGES: Final = ("message.private", "message_sent.private")
-_ALWAYS_IN_A_GROUP: Final = ("message.group", "message_sent.group", "request.group")
-_JOIN_OR_LEAVE: Final = ("notice.group_increase", "notice.group_decrease")
-
-
-@dataclass(frozen=True)
-class _Rules:
-    """What one row lets through."""
-
-    groups: frozenset[int] | None
-    exclude_groups: frozenset[int]
-    users: frozenset[int] | None
-    exclude_users: frozenset[int]
-    kinds: frozenset[str] | None
-    exclude_kinds: frozenset[str]
-    self_ids: frozenset[int] | None
-    private: bool
-    self_messages: bool
-    shard: tuple[int, int] | None
-
-    def passes(self, event: Event, account: int) -> bool:
-        """Whether the row wants ``event``, which came over the link of ``account`` (0: unknown)."""
-        self_id = event.self_id or account or None
-        if self.self_ids is not None and self_id not in self.self_ids:
-            return False
-        kind = event.kind or ""
-        path = f"{kind}.{event.sub_type}" if event.kind is not None and event.sub_type else kind
-        if self.kinds is not None and not _any_matches(self.kinds, path):
-            return False
-        if _any_matches(self.exclude_kinds, path):
-            return False
-        post_type = kind.partition(".")[0]
-        if post_type == "meta_event":
-            return True
-        if post_type == "message_sent" and not self.self_messages:
-            return False
-        if self.shard is not None and not self._passes_shard(event, self_id):
-            return False
-        if _is_about_account(event, self_id):
-            return event.group_id not in self.exclude_groups
-        if kind in _PRIVATE_MESSAGES:
-            return self.private and self._passes_user(event)
-        return self._passes_group(event) and self._passes_user(event)
-
-    def _passes_shard(self, event: Event, self_id: int | None) -> bool:
-        assert self.shard is not None
-        number, count = self.shard
-        # A temporary session is private: it belongs with the account's other private messages.
-        group = 0 if event.kind in _PRIVATE_MESSAGES else event.group_id or 0
-        return crc32(b"%d:%d" % (self_id or 0, group)) % count == number - 1
-
-    def _passes_group(self, event: Event) -> bool:
-        if event.group_id is None:
-            return self.groups is None or event.kind not in _ALWAYS_IN_A_GROUP
-        return (self.groups is None or event.group_id in self.groups) and event.group_id not in self.exclude_groups
-
-    def _passes_user(self, event: Event) -> bool:
-        return (self.users is None or event.user_id in self.users) and event.user_id not in self.exclude_users
-
-
-def _is_about_account(event: Event, self_id: int | None) -> bool:
-    if event.kind == "request.group":
-        return event.sub_type == "invite"
-    if event.kind in _JOIN_OR_LEAVE:
-        return event.user_id is not None and event.user_id == self_id
-    return event.kind == "notice.bot_offline"
-
-
-def _any_matches(patterns: Iterable[str], path: str) -> bool:
-    return any(_matches(pattern, path) for pattern in patterns)
-
-
-def _matches(pattern: str, path: str) -> bool:
-    if pattern == "*":
-        return True
-    if pattern.endswith(".*"):
-        return path.startswith(pattern[:-1])
-    return path == pattern or path.startswith(pattern + ".")
 
 
 @final
@@ -127,12 +48,40 @@ class Router:
     ``TextIndex.add``, judges messages by their plain text; one index holds those of all rows and is
     asked at most once per event. ``condition`` is called with the event and ``account``; what it
     raises is no match, and is logged as a warning, once per row.
+
+    ``keep``, keyword arguments of rules, says which of a row's messages are evicted after the
+    others. They take a number of their own, which is freed with the row's, and match nothing.
+
+    Args:
+        memory_limit: bytes of events that its rows' outboxes may hold together, each form of an
+            event counted once. When there are more, the events with the lowest sequences go, out
+            of every lane that has them (reason ``budget``); what is written already keeps its
+            place, but cannot be written again.
+
+    Raises:
+        ValueError: ``memory_limit`` is 0, negative or NaN.
     """
 
-    __slots__ = ("_conditions", "_failed", "_free", "_rows", "_sequence", "_text_rows", "_texts")
+    __slots__ = (
+        "_budget",
+        "_conditions",
+        "_failed",
+        "_free",
+        "_keepers",
+        "_keeps",
+        "_memory_limit",
+        "_rows",
+        "_sequence",
+        "_text_rows",
+        "_texts",
+    )
 
-    def __init__(self) -> None:
-        self._rows: dict[int, tuple[Outbox, Form, MessageFormat | None, _Rules]] = {}
+    def __init__(self, memory_limit: float = math.inf) -> None:
+        self._memory_limit = bound("memory_limit", memory_limit)
+        self._budget = Budget()
+        self._keepers: dict[int, int] = {}  # from a row to the one that says what of it is kept
+        self._keeps: dict[int, Rules] = {}  # what that lets through
+        self._rows: dict[int, tuple[Outbox, Form, MessageFormat | None, Rules]] = {}
         self._free: list[int] = []
         self._sequence = 0
         self._conditions: dict[int, Callable[[Event, int], bool]] = {}
@@ -145,8 +94,13 @@ class Router:
         """The number of the last event that was fanned out; 0 before the first."""
         return self._sequence
 
+    @property
+    def memory(self) -> int:
+        """Bytes of events that are held, each form of an event counted once."""
+        return self._budget.bytes
+
     def __len__(self) -> int:
-        """How many rows there are."""
+        """How many rows there are, those of ``keep`` left out."""
         return len(self._rows)
 
     def add(
@@ -167,6 +121,7 @@ class Router:
         shard: tuple[int, int] | None = None,
         condition: Callable[[Event, int], bool] | None = None,
         text: Mapping[str, Any] | None = None,
+        keep: Mapping[str, Any] | None = None,
     ) -> int:
         """Add a row that offers matching events to ``outbox`` as ``form``; returns its number.
 
@@ -183,14 +138,21 @@ class Router:
             raise ValueError(f"form must be one of {', '.join(FORMS)}, not {form!r}")
         if message_format is not None and message_format not in MESSAGE_FORMATS:
             raise ValueError(f"message_format must be one of {', '.join(MESSAGE_FORMATS)}, not {message_format!r}")
-        rules = _rules(
+        rules = check_rules(
             groups, exclude_groups, users, exclude_users, kinds, exclude_kinds, self_ids, private, self_messages, shard
         )
-        _check_condition(condition)
+        kept = None if keep is None else read_keep(**keep)
+        check_condition(condition)
         text_row = None if text is None else self._texts.add(**text)
-        row = heapq.heappop(self._free) if self._free else len(self._rows)
+        row = self._next_row()
         self._rows[row] = outbox, form, message_format, rules
         self._attach(row, condition, text_row)
+        if kept is not None:
+            kept_rules, kept_condition, kept_text = kept
+            text_row = None if kept_text is None else self._texts.add(**kept_text)
+            keeper = self._keepers[row] = self._next_row()
+            self._keeps[keeper] = kept_rules
+            self._attach(keeper, kept_condition, text_row)
         return row
 
     def replace(
@@ -210,7 +172,7 @@ class Router:
         condition: Callable[[Event, int], bool] | None = None,
         text: Mapping[str, Any] | None = None,
     ) -> None:
-        """Give ``row`` new rules; its outbox, form and message format stay.
+        """Give ``row`` new rules; its outbox, form, message format and ``keep`` stay.
 
         Raises:
             KeyError: there is no such row.
@@ -218,10 +180,10 @@ class Router:
             ValueError: an id does not fit 64 bits, or a pattern is empty.
         """
         outbox, form, message_format, _ = self._rows[row]
-        rules = _rules(
+        rules = check_rules(
             groups, exclude_groups, users, exclude_users, kinds, exclude_kinds, self_ids, private, self_messages, shard
         )
-        _check_condition(condition)
+        check_condition(condition)
         text_row = None if text is None else self._texts.add(**text)
         self._detach(row)
         self._rows[row] = outbox, form, message_format, rules
@@ -236,16 +198,54 @@ class Router:
         del self._rows[row]
         self._detach(row)
         heapq.heappush(self._free, row)
+        keeper = self._keepers.pop(row, None)
+        if keeper is not None:
+            del self._keeps[keeper]
+            self._detach(keeper)
+            heapq.heappush(self._free, keeper)
 
     def match(self, event: Event, account: int = 0) -> list[int]:
         """The rows that want ``event``, ascending; ``account`` stands in for a missing ``self_id``."""
-        found = sorted(row for row, (_, _, _, rules) in self._rows.items() if rules.passes(event, account))
+        return [row for row in self._find(event, account) if row in self._rows]
+
+    def _find(self, event: Event, account: int) -> list[int]:
+        """``match``, the rows of ``keep`` included."""
+        rows = [(row, rules) for row, (_, _, _, rules) in self._rows.items()]
+        found = sorted(row for row, rules in [*rows, *self._keeps.items()] if rules.passes(event, account))
         conditional = [row for row in found if row in self._conditions or row in self._text_rows]
         if not conditional:
             return found
         failed = self._failing(conditional, event, account)
         # A condition may have removed rows.
-        return [row for row in found if row not in failed and row in self._rows]
+        return [row for row in found if row not in failed and (row in self._rows or row in self._keeps)]
+
+    def _takers(self, event: Event, account: int) -> list[tuple[Outbox, Form, MessageFormat | None, bool]]:
+        """Who wants the event, in which form and format, and whether it is to be kept, by row."""
+        found = self._find(event, account)
+        is_message = event.event_class == EventClass.MESSAGE
+        return [
+            (*self._rows[row][:3], is_message and self._keepers.get(row) in found) for row in found if row in self._rows
+        ]
+
+    def _is_over_budget(self) -> bool:
+        return self._budget.bytes > self._memory_limit
+
+    def _economize(self) -> None:
+        """Let go what is oldest until the rest is within the budget."""
+        while self._is_over_budget():
+            held = [(outbox, outbox._lowest()) for outbox in self._outboxes()]
+            lowest = min((sequence for _, sequence in held if sequence is not None), default=None)
+            if lowest is None:
+                return
+            for outbox, sequence in held:
+                if sequence == lowest:
+                    outbox._economize(lowest)
+
+    def _outboxes(self) -> list[Outbox]:
+        return [outbox for outbox, _, _, _ in self._rows.values()]
+
+    def _next_row(self) -> int:
+        return heapq.heappop(self._free) if self._free else len(self._rows) + len(self._keeps)
 
     def _failing(self, rows: list[int], event: Event, account: int) -> set[int]:
         failed = set()
@@ -280,65 +280,3 @@ class Router:
         text_row = self._text_rows.pop(row, None)
         if text_row is not None:
             self._texts.remove(text_row)
-
-
-def _check_condition(condition: object) -> None:
-    if condition is not None and not callable(condition):
-        raise TypeError(f"a condition must be callable, not {type(condition).__name__}")
-
-
-def _rules(
-    groups: Collection[int] | None,
-    exclude_groups: Collection[int],
-    users: Collection[int] | None,
-    exclude_users: Collection[int],
-    kinds: Collection[str] | None,
-    exclude_kinds: Collection[str],
-    self_ids: Collection[int] | None,
-    private: bool,
-    self_messages: bool,
-    shard: tuple[int, int] | None,
-) -> _Rules:
-    return _Rules(
-        None if groups is None else _ids("groups", groups),
-        _ids("exclude_groups", exclude_groups),
-        None if users is None else _ids("users", users),
-        _ids("exclude_users", exclude_users),
-        None if kinds is None else _patterns("kinds", kinds),
-        _patterns("exclude_kinds", exclude_kinds),
-        None if self_ids is None else _ids("self_ids", self_ids),
-        bool(private),
-        bool(self_messages),
-        None if shard is None else _shard(shard),
-    )
-
-
-def _shard(shard: tuple[int, int]) -> tuple[int, int]:
-    number, count = shard
-    if any(isinstance(value, bool) or not isinstance(value, int) for value in (number, count)):
-        raise TypeError(f"shard must be a pair of integers, not {shard!r}")
-    if not 1 <= number <= count < 1 << 31:
-        raise ValueError(f"shard must be (number, count) with 1 <= number <= count, not {shard!r}")
-    return number, count
-
-
-def _ids(name: str, values: Collection[int]) -> frozenset[int]:
-    ids = list(values)
-    for value in ids:
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"{name} must hold integers, not {value!r}")
-        if not -_INT64 <= value < _INT64:
-            raise ValueError(f"{name}: {value} does not fit 64 bits")
-    return frozenset(ids)
-
-
-def _patterns(name: str, values: Collection[str]) -> frozenset[str]:
-    if isinstance(values, str):
-        raise TypeError(f"{name} must be a collection of patterns, not one string")
-    patterns = list(values)
-    for value in patterns:
-        if not isinstance(value, str):
-            raise TypeError(f"{name} must hold strings, not {value!r}")
-        if not value:
-            raise ValueError(f"{name}: a pattern must not be empty")
-    return frozenset(patterns)

@@ -52,6 +52,8 @@ cdef enum:
     CHUNK = 65536
     FEWEST_EVENTS = 64
     MOST_BYTES = 262144
+    UNCONFIRMED_EVENTS = 256
+    UNCONFIRMED_BYTES = 262144
     PARTS_PER_SEND = 1024  # what POSIX systems take at most
     PARTS = 4096  # in one slice
     LINKS = 128  # in one slice: the loop is held for half a millisecond
@@ -263,6 +265,10 @@ cdef class Writer:
         if self.closing or self.awaiting or self.rest_size or not flying:
             return False
         if now - self.pinged_at >= PING_INTERVAL:
+            return True
+        if self.lane.at_least_once and (
+            flying >= UNCONFIRMED_EVENTS or self.lane.flight_bytes >= UNCONFIRMED_BYTES
+        ):
             return True
         return self.bounded() and (flying * 2 >= self.width(now) or self.lane.flight_bytes * 2 >= MOST_BYTES)
 

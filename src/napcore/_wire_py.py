@@ -45,6 +45,11 @@ WINDOW_EVENTS: Final = 64
 WINDOW_BYTES: Final = 262144
 """Bytes in flight at most; one event of any size goes when there are none."""
 
+UNCONFIRMED_EVENTS: Final = 256
+"""With ``at_least_once`` a ping goes out behind so many unconfirmed events, or that many bytes, at the latest."""
+
+UNCONFIRMED_BYTES: Final = 262144
+
 PING_INTERVAL: Final = 1.0
 """Seconds after which a flush carries a ping again."""
 
@@ -245,6 +250,8 @@ class Writer:
         if self.closing or self._outstanding is not None or self._ping_rest or not lane.in_flight:
             return False
         if now - self.pinged_at >= PING_INTERVAL:
+            return True
+        if lane.at_least_once and (lane.in_flight >= UNCONFIRMED_EVENTS or lane.in_flight_bytes >= UNCONFIRMED_BYTES):
             return True
         return self._bounded() and (lane.in_flight * 2 >= self._width(now) or lane.in_flight_bytes * 2 >= WINDOW_BYTES)
 

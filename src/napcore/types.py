@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias, TypedDict
 
 __all__ = (
     "DROP_REASONS",
+    "Delivery",
     "EventClass",
     "FailMode",
     "Flushed",
@@ -24,6 +25,10 @@ Off: TypeAlias = Literal["off"]
 
 Overflow: TypeAlias = Literal["drop_oldest", "drop_newest", "disconnect"]
 """What an outbox does at its bound."""
+
+Delivery: TypeAlias = Literal["at_most_once", "at_least_once"]
+"""What becomes of events that were written, and not confirmed, when a link is cut: they are never
+written again, or they are."""
 
 Form: TypeAlias = Literal["event", "json", "frame", "masked", "sse"]
 """What an outbox holds: the Event itself, its JSON bytes (also the body of an HTTP POST), an

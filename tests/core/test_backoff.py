@@ -150,6 +150,15 @@ def test_the_minute_starts_anew_with_the_next_link() -> None:
     assert backoff.delay(150.0, Lane.BUSY) == 60.0
 
 
+def test_a_link_closed_as_busy_right_away_does_not_start_it_anew() -> None:
+    backoff = Backoff(loopback=False, rng=Dice())
+    for now in range(0, 60, 5):
+        backoff.linked(now)
+        assert backoff.delay(now + 0.1, Lane.BUSY) <= 5.0
+    backoff.linked(61.0)
+    assert backoff.delay(61.1, Lane.BUSY) == 60.0
+
+
 def test_a_busy_peer_on_loopback() -> None:
     assert delays(Backoff(loopback=True, rng=Dice()), 5, lane=Lane.BUSY) == [0.5, 1.0, 2.0, 4.0, 5.0]
 

@@ -210,7 +210,6 @@ def test_mistakes(data: dict[str, Any], problem: str) -> None:
     [
         (queue(keep={"users": [1]}), "client[0].queue.keep"),
         (queue(catch_up_rate="off"), "client[0].queue.catch_up_rate"),
-        (queue(delivery="at_least_once"), "client[0].queue.delivery"),
     ],
 )
 def test_what_is_not_built_is_refused(data: dict[str, Any], key: str) -> None:
@@ -219,9 +218,19 @@ def test_what_is_not_built_is_refused(data: dict[str, Any], key: str) -> None:
 
 def test_what_the_relay_itself_takes() -> None:
     plain = Config()
-    assert plain.arguments() == {"call_timeout": 120.0, "send_rate": "auto", "share_gets": "off"}
-    data = {"call_timeout": "90s", "send_rate": [5, 0.5], "share_gets": "500ms"}
-    assert Config.from_dict(data).arguments() == {"call_timeout": 90.0, "send_rate": (5.0, 0.5), "share_gets": 0.5}
+    assert plain.arguments() == {
+        "memory_limit": 256 << 20,
+        "call_timeout": 120.0,
+        "send_rate": "auto",
+        "share_gets": "off",
+    }
+    data = {"memory_limit": "1GiB", "call_timeout": "90s", "send_rate": [5, 0.5], "share_gets": "500ms"}
+    assert Config.from_dict(data).arguments() == {
+        "memory_limit": 1 << 30,
+        "call_timeout": 90.0,
+        "send_rate": (5.0, 0.5),
+        "share_gets": 0.5,
+    }
     assert Config.from_dict({"send_rate": "safe", "share_gets": "off"}).arguments()["share_gets"] == "off"
 
 
@@ -230,6 +239,7 @@ def test_what_the_relay_itself_takes() -> None:
     [
         ({"call_timeout": 0}, "call_timeout: must be more than 0 and finite, not 0"),
         ({"call_timeout": "off"}, "call_timeout: must be more than 0 and finite, not inf"),
+        ({"memory_limit": 0}, "memory_limit: must be more than 0, not 0"),
         ({"share_gets": -1}, 'share_gets: must be seconds, 0 or more, or "off"; not -1'),
         ({"send_rate": [5]}, "send_rate: "),
         ({"send_rate": "fast"}, "send_rate: "),

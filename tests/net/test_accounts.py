@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from napcore.net.accounts import Accounts
+from napcore.net.accounts import ACCOUNTS, Accounts
 
 
 class Link:
@@ -10,6 +10,7 @@ class Link:
 
     def __init__(self, calls: bool = True) -> None:
         self.calls = calls
+        self.state = "connected"
 
 
 def test_accounts_stay_in_the_order_of_their_first_sign() -> None:
@@ -48,9 +49,9 @@ def test_an_account_is_online_while_it_is_served_and_its_upstream_does_not_deny_
     accounts = Accounts()
     link: Any = Link()
     accounts.see(5, link)
-    assert accounts.statistics() == ((5, True),)
+    assert accounts.statistics() == ((5, True, "online"),)
     accounts.report(5, online=False)
-    assert accounts.statistics() == ((5, False),)
+    assert accounts.statistics() == ((5, False, "offline"),)
     accounts.report(5, online=True)
     assert accounts.online(5)
     accounts.report(5, online=False)
@@ -80,3 +81,17 @@ def test_what_is_published_here_does_not_keep_an_upstreams_account_online() -> N
     accounts.lose(link)
     accounts.see(5, None)
     assert not accounts.online(5)
+
+
+def test_what_is_reported_of_an_unknown_account_is_not_kept() -> None:
+    accounts = Accounts()
+    accounts.report(5, False)
+    assert accounts.offline == frozenset()
+
+
+def test_accounts_are_bounded() -> None:
+    accounts = Accounts()
+    for self_id in range(1, ACCOUNTS + 1):
+        assert not accounts.full
+        accounts.see(self_id, None)
+    assert accounts.full

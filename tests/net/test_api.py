@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -63,19 +64,19 @@ async def test_rate_limited_calls_wait_their_turn(upstream: Any, dial: Any, monk
         relay.traffic.api._limited.interval = 0.05
         await client.send(*(say(number, "send_group_msg_rate_limited") for number in range(4)))
         assert [(await client.json())["status"] for _ in range(4)] == ["async"] * 4
-        began = anyio.current_time()
+        began = time.monotonic()
         for _ in range(4):
             request = await napcat.json()
             assert request["action"] == "send_group_msg"
             await napcat.send(reply(request))
-        assert anyio.current_time() - began > 0.1, "one every 50 ms"
+        assert time.monotonic() - began > 0.1, "one every 50 ms"
 
 
 async def test_messages_are_held_back_after_a_gap(upstream: Any, dial: Any, until: Any) -> None:
     async with Relay() as relay, upstream(relay) as (listener, napcat), dial(listener, "/api") as client:
         await client.send(*(say(number) for number in range(30)))
         assert [(await napcat.json())["action"] for _ in range(30)] == ["send_group_msg"] * 30, "normal running"
-        relay.traffic.api.pacing.disturb(10001, anyio.current_time())
+        relay.traffic.api.pacing.disturb(10001, time.monotonic())
         await client.send(*(say(number) for number in range(100, 140)))
         await client.send(b'{"action":"get_status","echo":"asked"}')
         sent = []
@@ -180,7 +181,7 @@ async def test_a_kept_answer_serves_this_process_too(upstream: Any) -> None:
 async def test_a_link_that_is_closing_takes_no_calls(upstream: Any) -> None:
     async with Relay() as relay, upstream(relay) as (_, napcat):
         napcat.polite = False
-        (link,) = relay.reverse_upstream(10001).links
+        (link,) = relay.upstreams.reverse(10001).links
         link.link.start_close(1000, "")
         with pytest.raises(NotSent):
             await relay.call("get_status")

@@ -75,7 +75,7 @@ async def test_heartbeats_of_our_own_tell_whether_the_upstream_is_there(until: A
         await upstream.aclose()
         await bot.wait_for(lambda: bot.meta[-1]["status"] == {"online": False, "good": False})
         assert bot.links == [link]
-        assert relay.statistics().accounts == ((10001, False),)
+        assert relay.statistics().accounts == ((10001, False, "absent"),)
         relay.add_upstream(url)
         await bot.wait_for(lambda: bot.meta[-1]["status"] == {"online": True, "good": True})
         assert bot.links == [link]

@@ -29,7 +29,7 @@ async def test_publish_takes_events_bytes_and_dicts(message: Any) -> None:
         assert (await anext(subscription)).raw == raw
         assert (await anext(subscription)).data == message(3)
         assert relay.statistics().received == 3
-        assert relay.statistics().accounts == ((10001, True),)
+        assert relay.statistics().accounts == ((10001, True, "online"),)
 
 
 async def test_publish_refuses_what_is_no_event() -> None:
@@ -184,7 +184,6 @@ async def test_closing_is_bounded_and_what_waits_is_counted(
         ("bot", {"heartbeat": 0}, "heartbeat: must be greater than 0, not 0"),
         ("bot", {"heartbeat": math.nan}, "heartbeat: must be greater than 0, not nan"),
         ("bot", {"policy": Policy(hold=5)}, "hold: is not built in this release"),
-        ("bot", {"policy": Policy(delivery="at_least_once")}, "delivery: is not built in this release"),
     ],
 )
 async def test_a_client_that_cannot_be_added(name: str, options: dict[str, Any], problem: str) -> None:
@@ -248,7 +247,7 @@ async def test_statistics_tell_of_everything(message: Any) -> None:
         statistics = relay.statistics()
         assert statistics.uptime > 0
         assert (statistics.received, statistics.invalid, statistics.consumed) == (2, 1, 1)
-        assert statistics.accounts == ((10001, True),)
+        assert statistics.accounts == ((10001, True, "online"),)
         assert [(item.name, item.state, item.self_ids) for item in statistics.upstreams] == [
             (sim.url, "connected", (10001,))
         ]

@@ -284,7 +284,7 @@ async def test_the_newest_link_serves_calls_and_the_other_takes_over(until: Any)
             await until(lambda: relay.statistics().upstreams[1].state == "absent")
             await relay.call("get_status")
             assert (old.called, new.called) == (2, 1)
-            assert relay.statistics().accounts == ((10001, True),)
+            assert relay.statistics().accounts == ((10001, True, "online"),)
 
 
 async def test_two_live_links_of_one_account_are_fine(dial: Any, message: Any) -> None:

@@ -160,7 +160,8 @@ async def test_the_same_trouble_is_told_once_and_waits_grow_from_little(
         relay.add_upstream(url.replace("there", "elsewhere"))
         await until(lambda: len(delays(caplog)) >= 4)
     assert warnings(caplog) == [
-        f"upstream {url.replace('there', 'elsewhere')}: the peer answered HTTP 404; next try in 0.0 s"
+        f"upstream {url.replace('there', 'elsewhere')}: the peer answered HTTP 404: nothing is at that path;"
+        " next try in 0.0 s"
     ]
 
 
@@ -179,7 +180,8 @@ async def test_a_refused_token_takes_the_slow_lane(
         await until(lambda: delays(caplog))
         assert upstream.state == "connecting"
     assert 30 <= delays(caplog)[0] <= 60
-    assert f"the peer answered HTTP {code} (probably the token is not the one the peer expects" in warnings(caplog)[0]
+    assert f"the peer answered HTTP {code}" in warnings(caplog)[0]
+    assert " (probably the token is not the one the peer expects" in warnings(caplog)[0]
     assert "disable NapCat's own entry" in warnings(caplog)[0]
 
 
@@ -214,6 +216,23 @@ async def test_1008_takes_the_slow_lane(
         await until(lambda: delays(caplog))
     assert 30 <= delays(caplog)[0] <= 60
     assert "closed by the peer with 1008" in warnings(caplog)[0]
+
+
+async def test_1008_for_a_double_takes_the_quick_lane(
+    serve: Any, accept: Any, until: Any, caplog: pytest.LogCaptureFixture, message: Any, quick_redial: None
+) -> None:
+    async def handler(stream: ByteStream) -> None:
+        peer = await accept(stream)
+        await peer.send((Opcode.CLOSE, b"\x03\xf0Duplicate X-Self-ID"))
+        await peer.rest()
+
+    async with serve(handler) as server, Relay() as relay:
+        relay.add_client("bot", server.url)
+        relay.publish(message())
+        await until(lambda: server.dials >= 3)
+        assert server.most == 1
+    assert all(delay <= 5 for delay in delays(caplog))
+    assert "probably the framework still holds our last session" in warnings(caplog)[0]
 
 
 async def test_napcats_1403_takes_the_slow_lane(caplog: pytest.LogCaptureFixture, until: Any) -> None:

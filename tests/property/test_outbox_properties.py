@@ -19,7 +19,8 @@ CORES = [importlib.import_module(f"napcore.{name}") for name in NAMES]
 
 COUNTERS = (
     *("close_code", "received", "confirmed", "unconfirmed", "queued", "queued_bytes", "max_queued", "late"),
-    *("control_queued", "dropped", "in_flight", "in_flight_bytes", "in_flight_sequence"),
+    *("control_queued", "dropped", "in_flight", "in_flight_bytes", "in_flight_sequence", "max_frame"),
+    "at_least_once",
 )
 
 
@@ -35,19 +36,22 @@ class Outboxes(RuleBasedStateMachine):
         max_bytes=st.sampled_from([1, 20, 100, math.inf]),
         max_frame=st.sampled_from([15, 25, 1000]),
         overflow=st.sampled_from(["drop_oldest", "drop_newest", "disconnect"]),
+        delivery=st.sampled_from(["at_most_once", "at_least_once"]),
     )
     def start(self, **limits: Any) -> None:
         self.limits = limits
+        self.again = limits["delivery"] == "at_least_once"
         self.outboxes = [
             core.Outbox(**limits, message_ttl=5.0, notice_ttl=20.0, request_ttl=math.inf) for core in CORES
         ]
-        self.sequence = 0
+        self.sequence = self.offers = 0
         self.now = 100.0
         self.waiting: list[Entry] = []
         self.writing: list[tuple[Entry | None, bytes]] = []
         self.torn: tuple[Entry | None, bytes] | None = None
         self.staged: list[Entry] = []
-        self.written: list[int] = []
+        self.written: list[Entry] = []
+        self.copies: list[Entry] = []
 
     def settle(self) -> None:
         """What was handed out or had expired in front of it waits no more."""
@@ -59,13 +63,32 @@ class Outboxes(RuleBasedStateMachine):
         assert results.count(results[0]) == len(results)
         return results[0]
 
-    @rule(size=st.integers(0, 30), event_class=st.integers(0, 3), gap=st.integers(0, 2), times=st.integers(1, 12))
-    def offer(self, size: int, event_class: int, gap: int, times: int) -> None:
+    def is_full(self, size: int) -> bool:
+        counted = [*self.waiting, *self.staged, *self.copies]
+        size += sum(len(entry[0]) for entry in counted)
+        return len(counted) + 1 > self.limits["max_events"] or size > self.limits["max_bytes"]
+
+    def fits(self, entry: Entry) -> bool:
+        return entry[2] > self.now and len(entry[0]) <= self.outboxes[0].max_frame
+
+    @rule(
+        size=st.integers(0, 30),
+        event_class=st.integers(0, 3),
+        kept=st.booleans(),
+        gap=st.integers(0, 2),
+        times=st.integers(1, 12),
+    )
+    def offer(self, size: int, event_class: int, kept: bool, gap: int, times: int) -> None:
         for _ in range(times):
             self.sequence += gap
-            payload = b"%d" % self.sequence + b"." * size
+            self.offers += 1
+            payload = b"%d" % self.offers + b"." * size  # no two are the same
             before = self.outboxes[0].queued
-            outcome = self.both("offer", payload, event_class, self.sequence, self.now)
+            outcomes = [
+                outbox.offer(payload, event_class, self.sequence, self.now, kept=kept) for outbox in self.outboxes
+            ]
+            assert outcomes.count(outcomes[0]) == len(outcomes)
+            outcome = outcomes[0]
             if outcome in (Outcome.QUEUED, Outcome.DROPPED_OLDEST):
                 lifetime = (5.0, 20.0, math.inf, 20.0)[event_class]
                 gone = before + 1 - self.outboxes[0].queued
@@ -73,8 +96,12 @@ class Outboxes(RuleBasedStateMachine):
                 assert gone == 0 or self.limits["overflow"] == "drop_oldest"
                 for _ in range(gone):
                     self.waiting.remove(min(self.waiting, key=lambda entry: entry[3]))
-                self.waiting.append((payload, self.sequence, self.now + lifetime, (0, 1, 2, 1)[event_class]))
-                assert len(payload) <= self.limits["max_frame"]
+                while self.copies and not self.waiting and self.is_full(len(payload)):
+                    assert self.limits["overflow"] == "drop_oldest"
+                    self.copies.pop(0)
+                assert not (self.copies or self.waiting) or not self.is_full(len(payload))
+                self.waiting.append((payload, self.sequence, self.now + lifetime, (int(kept), 2, 3, 2)[event_class]))
+                assert len(payload) <= self.outboxes[0].max_frame
             elif outcome is Outcome.DISCONNECT and self.outboxes[0].queued == len(self.staged):
                 self.waiting.clear()
             else:
@@ -107,7 +134,7 @@ class Outboxes(RuleBasedStateMachine):
         controls = frames[len(torn) : len(torn) + control]
         events = frames[len(torn) + control :]
         assert all(set(frame) <= {ord("c")} for frame in controls)
-        fresh = [entry for entry in self.waiting if entry[2] > self.now]
+        fresh = [entry for entry in self.waiting if self.fits(entry)]
         assert events == [payload for payload, *_ in fresh[: len(events)]]
         assert len(events) < max_events + 1
         assert frames or not control
@@ -156,7 +183,9 @@ class Outboxes(RuleBasedStateMachine):
             size -= len(rest)
             if entry is not None:
                 self.staged.remove(entry)
-                self.written.append(entry[1])
+                self.written.append(entry)
+                if self.again:
+                    self.copies.append(entry)
         kept = [] if self.torn is None or self.torn[0] is None else [self.torn[0]]
         self.waiting = [entry for entry in self.staged if entry not in kept] + self.waiting
         self.staged = kept
@@ -165,27 +194,40 @@ class Outboxes(RuleBasedStateMachine):
     @rule(back=st.integers(-1, 6))
     def confirm(self, back: int) -> None:
         count = self.both("confirm", self.sequence - back)
-        assert count == sum(sequence <= self.sequence - back for sequence in self.written)
+        assert count == sum(entry[1] <= self.sequence - back for entry in self.written)
+        self.copies = [entry for entry in self.copies if entry in self.written[count:]]
         del self.written[:count]
 
     @rule(limit=st.integers(0, 4))
     def take(self, limit: int) -> None:
         taken = self.both("take", self.now, limit)
-        fresh = [payload for payload, _, expiry, _ in self.waiting if expiry > self.now]
+        fresh = [entry[0] for entry in self.waiting if self.fits(entry)]
         assert taken == (fresh[:limit] if limit else fresh)
         self.settle()
 
-    @rule()
-    def lose_link(self) -> None:
-        if not self.writing:
+    @rule(refused_size=st.booleans())
+    def lose_link(self, refused_size: bool) -> None:
+        limit = self.outboxes[0].max_frame
+        given = self.written + self.staged
+        largest = max(given, key=lambda entry: len(entry[0]), default=None) if refused_size else None
+        if largest is not None:
+            given.remove(largest)
+            self.copies = [entry for entry in self.copies if entry is not largest]
+            self.staged = [entry for entry in self.staged if entry is not largest]
+            limit = len(largest[0]) - 1
+        if self.again:
+            again = self.copies + self.staged
+        else:
             # What is out in part is not written.
-            self.waiting = self.staged + self.waiting
-            self.staged = []
-        assert self.both("lose_link") == len(self.staged) + len(self.written)
+            again = [] if self.writing else self.staged
+        self.waiting = again + self.waiting
+        assert self.both("lose_link", refused_size) == len(given) - len(again)
+        assert self.outboxes[0].max_frame == limit
         self.staged = []
         self.writing = []
         self.torn = None
         self.written.clear()
+        self.copies = []
 
     @rule(reason=st.sampled_from(DROP_REASONS))
     def clear(self, reason: str) -> None:

@@ -46,13 +46,16 @@ class Backoff:
         """A handshake succeeded."""
         self.succeeded = True
         self._linked_at = now
-        self._busy_since = None
 
     def delay(self, now: float, lane: Lane = Lane.LOST) -> float:
         """Seconds to wait from ``now``, after a try or a link ended for the reason ``lane``."""
         if self._linked_at is not None:
-            if now - self._linked_at >= self.stable:
+            stable = now - self._linked_at >= self.stable
+            if stable:
                 self._tries = self._refusals = 0
+            if stable or lane is not Lane.BUSY:
+                # A link that is closed as busy right away is no success.
+                self._busy_since = None
             self._linked_at = None
         if lane is Lane.BUSY:
             if self._busy_since is None:

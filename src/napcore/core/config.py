@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
 from napcore.core.admission import is_local
 from napcore.core.filter import Filter
+from napcore.core.hub import MEMORY_LIMIT
 from napcore.core.onebot import NAME
 from napcore.core.pacing import check_send_rate
 from napcore.core.policy import Policy
 from napcore.core.tables import NOT_BUILT, read_fields
 from napcore.core.urls import check_strong, check_token, check_url, public_url
 from napcore.errors import ConfigError, ConfigProblem
-from napcore.types import FailMode, MessageFormat, Off, Overflow
+from napcore.types import Delivery, FailMode, MessageFormat, Overflow
 
 __all__ = ("ClientConfig", "Config", "DefaultsConfig", "ListenConfig", "QueueConfig", "UpstreamConfig")
 
 _FILTER_KEYS: Final = tuple(Filter.__dataclass_fields__)
-_RELAY_KEYS: Final = ("call_timeout", "send_rate", "share_gets")
+_RELAY_KEYS: Final = ("memory_limit", "call_timeout", "send_rate", "share_gets")
 _INT64: Final = 1 << 63
 
 
@@ -62,7 +63,7 @@ class QueueConfig(Table, frozen=True, kw_only=True):
     notice_ttl: float | None = None
     request_ttl: float | None = None
     hold: float | None = None
-    delivery: Literal["at_most_once", "at_least_once"] | None = None
+    delivery: Delivery | None = None
     max_in_flight: float | None = None
     write_timeout: float | None = None
 
@@ -77,8 +78,6 @@ class QueueConfig(Table, frozen=True, kw_only=True):
             Policy(**self.arguments())
         except ConfigError as error:
             found += [problem._replace(key=_join(path, problem.key)) for problem in error.errors]
-        if self.delivery == "at_least_once":
-            found.append(ConfigProblem(None, None, _join(path, "delivery"), NOT_BUILT))
         if self.hold not in (None, 0):
             found.append(ConfigProblem(None, None, _join(path, "hold"), f"{NOT_BUILT}, or write 0"))
         return found
@@ -252,6 +251,7 @@ class Config(Table, frozen=True, kw_only=True):
     upstream: tuple[UpstreamConfig, ...] = ()
     client: tuple[ClientConfig, ...] = ()
     defaults: DefaultsConfig = DefaultsConfig()
+    memory_limit: float = MEMORY_LIMIT
 
     def __post_init__(self) -> None:
         if found := self.problems(""):
@@ -278,18 +278,25 @@ class Config(Table, frozen=True, kw_only=True):
 
     def problems(self, path: str) -> list[ConfigProblem]:
         """Every table's problems, and what does not go together."""
-        own = _relay(self.call_timeout, self.send_rate, self.share_gets)
+        own = _relay(self.memory_limit, self.call_timeout, self.send_rate, self.share_gets)
         return own + _problems(self.defaults, self.listen, self.upstream, self.client, doors=True)
 
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments for ``Relay``."""
-        shared: float | Off = "off" if math.isinf(self.share_gets) else self.share_gets
-        rate = check_send_rate(self.send_rate)
-        return {"call_timeout": self.call_timeout, "send_rate": rate, "share_gets": shared}
+        return {
+            "memory_limit": self.memory_limit,
+            "call_timeout": self.call_timeout,
+            "send_rate": check_send_rate(self.send_rate),
+            "share_gets": "off" if math.isinf(self.share_gets) else self.share_gets,
+        }
 
 
-def _relay(call_timeout: float = 1.0, send_rate: object = "auto", share_gets: float = 0.0) -> list[ConfigProblem]:
+def _relay(
+    memory_limit: float = 1.0, call_timeout: float = 1.0, send_rate: object = "auto", share_gets: float = 0.0
+) -> list[ConfigProblem]:
     found = []
+    if not memory_limit > 0:
+        found.append(ConfigProblem(None, None, "memory_limit", f"must be more than 0, not {memory_limit:g}"))
     if not 0 < call_timeout < math.inf:
         text = f"must be more than 0 and finite, not {call_timeout:g}"
         found.append(ConfigProblem(None, None, "call_timeout", text))

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from napcore.core.filter import Filter
 from napcore.core.message import check_message_format
@@ -16,7 +16,10 @@ from napcore.dispatch import Event, Report, Router, fan_out, peek
 from napcore.errors import BadEvent, ConfigError
 from napcore.types import Form, MessageFormat
 
-__all__ = ("Hub", "HubClient")
+__all__ = ("MEMORY_LIMIT", "Hub", "HubClient")
+
+MEMORY_LIMIT: Final = 256 << 20
+"""Bytes of events that all clients together may hold, unless told otherwise."""
 
 
 class HubClient:
@@ -39,7 +42,10 @@ class HubClient:
         self.outbox = policy.outbox(self if owner is None else owner)
         self._hub = hub
         self._filter = filter
-        self._row: int | None = hub.router.add(self.outbox, form, message_format=message_format, **filter.rules())
+        keep = None if policy.keep is None else policy.keep.rules()
+        self._row: int | None = hub.router.add(
+            self.outbox, form, message_format=message_format, keep=keep, **filter.rules()
+        )
 
     @property
     def filter(self) -> Filter:
@@ -95,12 +101,17 @@ class Hub:
     A hub belongs to one thread: the one that first publishes or takes. Another thread gets a
     RuntimeError.
 
-    ``clock`` gives seconds that never go back; lifetimes are measured on it.
+    ``clock`` gives seconds that never go back; lifetimes are measured on it. ``memory_limit`` is how
+    many bytes of events all clients together may hold, each form of an event counted once; beyond
+    it the oldest events go, from every client that has them (reason ``budget``).
+
+    Raises:
+        ValueError: ``memory_limit`` is 0, negative or NaN.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic, memory_limit: float = MEMORY_LIMIT) -> None:
         self.clock = clock
-        self.router = Router()
+        self.router = Router(memory_limit=memory_limit)
         self._clients: dict[str, HubClient] = {}
         self._thread: int | None = None
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from napcore.core.filter import Filter
 from napcore.dispatch import Outbox
 from napcore.errors import ConfigError, ConfigProblem
-from napcore.types import Off, Overflow
+from napcore.types import Delivery, Off, Overflow
 
 __all__ = ("Policy",)
 
@@ -24,8 +24,8 @@ class Policy:
     means "no hold"); None is the documented automatic rule.
 
     Not built in this release, and refused where a client is added: ``hold`` other than 0 or its
-    default (events for a client without a link are dropped with the reason ``hold``), ``keep``,
-    ``delivery="at_least_once"`` and ``catch_up_rate``.
+    default (events for a client without a link are dropped with the reason ``hold``), and
+    ``catch_up_rate``.
 
     Raises:
         ConfigError: a value is out of range; all such values are listed.
@@ -48,9 +48,11 @@ class Policy:
     hold: float = 600.0
     """Seconds events are kept while the client has no link."""
     keep: Filter | None = None
-    """Messages evicted last."""
-    delivery: Literal["at_most_once", "at_least_once"] = "at_most_once"
-    """What happens to events that were written when a link was cut."""
+    """Messages that are evicted after all other messages."""
+    delivery: Delivery = "at_most_once"
+    """What happens to events that were written, and not acknowledged, when a link was cut: with
+    ``at_most_once`` they are lost if the client did not get them (``uncertain``), with
+    ``at_least_once`` they are kept within the bounds and written again, so that it may get some twice."""
     max_in_flight: float | Off | None = None
     """Events written beyond the last acknowledgement; None: the larger of 64 and the last second's
     count, and 256 KiB."""
@@ -67,7 +69,7 @@ class Policy:
             if field.name == "overflow":
                 problems += _one_of(field.name, value, get_args(Overflow))
             elif field.name == "delivery":
-                problems += _one_of(field.name, value, ("at_most_once", "at_least_once"))
+                problems += _one_of(field.name, value, get_args(Delivery))
             elif field.name == "keep":
                 if value is not None and not isinstance(value, Filter):
                     problems.append(ConfigProblem(None, None, "keep", f"must be a Filter, not {value!r}"))
@@ -84,8 +86,6 @@ class Policy:
         """The fields set to something this release cannot do yet."""
         asked = {
             "hold": self.hold not in (0, 600.0),
-            "keep": self.keep is not None,
-            "delivery": self.delivery != "at_most_once",
             "catch_up_rate": self.catch_up_rate is not None,
         }
         return [
@@ -111,6 +111,7 @@ class Policy:
             message_ttl=float(self.message_ttl),
             notice_ttl=float(self.notice_ttl),
             request_ttl=float(self.request_ttl),
+            delivery=self.delivery,
         )
 
     @property

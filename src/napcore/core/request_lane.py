@@ -93,7 +93,7 @@ class RequestLane:
         self._staged = False
         return 0
 
-    def lose_link(self) -> int:
+    def lose_link(self, refused_size: bool = False) -> int:
         """The link is gone: what waited will never be written. ``Calls.lose`` fails the calls."""
         self.late += len(self._control)
         self._control.clear()

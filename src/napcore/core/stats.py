@@ -9,6 +9,7 @@ __all__ = (
     "AccountStatistics",
     "CallStatistics",
     "ClientStatistics",
+    "ListenerStatistics",
     "LossReport",
     "RelayStatistics",
     "UpstreamStatistics",
@@ -55,7 +56,8 @@ class UpstreamStatistics(NamedTuple):
     name: str
     """Its URL without secrets, or the address it dialled from."""
     state: str
-    """``connected``, ``connecting`` or ``absent``."""
+    """``connected``, ``connecting``, ``absent``, ``stalled`` (it is silent, but the connection
+    stands) or ``stuck`` (it answers no calls)."""
     self_ids: tuple[int, ...]
     """Accounts seen on it."""
     received: int
@@ -70,7 +72,10 @@ class AccountStatistics(NamedTuple):
     self_id: int
     """Its QQ number."""
     online: bool
-    """Whether an upstream link serves it now."""
+    """Whether an upstream link serves it now, and has not said that QQ has it offline."""
+    state: str = ""
+    """``online``, ``offline`` (QQ has it so, its upstream says), ``stalled`` (its upstream is) or
+    ``absent`` (it has none)."""
 
 
 class CallStatistics(NamedTuple):
@@ -94,6 +99,22 @@ class CallStatistics(NamedTuple):
     """Calls answered from another, identical one (``share_gets``); not part of ``forwarded``."""
 
 
+class ListenerStatistics(NamedTuple):
+    """One listening port."""
+
+    url: str
+    """Where it listens, without token."""
+    accepted: int
+    """Connections that came."""
+    links: int
+    """Clients that are linked by it now."""
+    refused: dict[int, int]
+    """Connections turned away, by HTTP status: 401 and 403 for who they are, 429 for guessing
+    tokens, 503 for want of a place, 408 for taking too long, others for what they asked."""
+    cut: int
+    """Connections ended without an answer: TLS that failed or never came, and the silent ones that had to make room."""
+
+
 class RelayStatistics(NamedTuple):
     """A relay's totals and parts."""
 
@@ -105,12 +126,19 @@ class RelayStatistics(NamedTuple):
     """Frames that were not valid JSON objects, dropped on arrival."""
     consumed: int
     """Upstream lifecycle and heartbeat events, which the relay answers for itself."""
+    memory: int
+    """Bytes of events held for clients, each form of an event counted once."""
     accounts: tuple[AccountStatistics, ...]
+    listeners: tuple[ListenerStatistics, ...]
     upstreams: tuple[UpstreamStatistics, ...]
     clients: tuple[ClientStatistics, ...]
     gone: ClientStatistics
     """Sessions and subscriptions that are no more, added up."""
     calls: CallStatistics
+    duplicates: int = 0
+    """Events that came by another link of their account already."""
+    loop_lag: float = 0.0
+    """The longest its event loop has been held up, in seconds; 0 where nothing watches it."""
 
 
 def as_dict(statistics: RelayStatistics) -> dict[str, Any]:
@@ -121,6 +149,8 @@ def as_dict(statistics: RelayStatistics) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if hasattr(value, "_asdict"):
         return {name: _plain(inner) for name, inner in value._asdict().items()}
+    if isinstance(value, dict):
+        return {str(key): inner for key, inner in value.items()}
     return [_plain(inner) for inner in value] if isinstance(value, tuple) else value
 
 

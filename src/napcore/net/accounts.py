@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from napcore.core.stats import AccountStatistics
 
@@ -12,9 +13,16 @@ if TYPE_CHECKING:
 
 __all__ = ("Accounts",)
 
+_log = logging.getLogger("napcore.accounts")
+
+
+ACCOUNTS: Final = 1024
+"""Accounts that are remembered: more are somebody's invention."""
+
 
 class Accounts:
-    """The accounts seen so far, in the order of their first sign. An account is never forgotten.
+    """The accounts seen so far, in the order of their first sign. An account is never forgotten, and
+    beyond ``ACCOUNTS`` none is remembered: its events are routed, but no client is dialled for it.
 
     Of several links of one account the newest serves its calls.
     """
@@ -33,6 +41,11 @@ class Accounts:
 
     def __iter__(self) -> Iterator[int]:
         return iter(tuple(self._links))
+
+    @property
+    def full(self) -> bool:
+        """Whether no more accounts are remembered."""
+        return len(self._links) >= ACCOUNTS
 
     @property
     def first(self) -> int | None:
@@ -60,8 +73,22 @@ class Accounts:
                 links.remove(link)
 
     def report(self, self_id: int, online: bool) -> None:
-        """What the upstream's own heartbeat says of the account."""
-        (self._offline.discard if online else self._offline.add)(self_id)
+        """What the upstream says of the account: whether QQ has it online."""
+        if self_id in self._links and online == (self_id in self._offline):
+            (self._offline.discard if online else self._offline.add)(self_id)
+            if online:
+                _log.warning("account %d: online again", self_id)
+            else:
+                _log.error("account %d: its upstream says that QQ has it offline; log in again there", self_id)
+
+    @property
+    def offline(self) -> frozenset[int]:
+        """Accounts that QQ has offline, as their upstreams say."""
+        return frozenset(self._offline)
+
+    def links(self, self_id: int) -> list[UpstreamLink]:
+        """The account's links, the newest last."""
+        return list(self._links.get(self_id, ()))
 
     def link(self, self_id: int) -> UpstreamLink | None:
         """The link that takes the account's calls; None if there is none."""
@@ -72,9 +99,17 @@ class Accounts:
 
     def online(self, self_id: int) -> bool:
         """Whether it is served now and its upstream has not said otherwise."""
-        served = bool(self._links.get(self_id)) or self_id in self._local
-        return served and self_id not in self._offline
+        return self.state(self_id) == "online"
+
+    def state(self, self_id: int) -> str:
+        """``online``; ``offline``, as its upstream says; ``stalled``, where that is; ``absent`` without one."""
+        links = self._links.get(self_id)
+        if not links and self_id not in self._local:
+            return "absent"
+        if self_id in self._offline:
+            return "offline"
+        return "stalled" if links and all(link.state == "stalled" for link in links) else "online"
 
     def statistics(self) -> tuple[AccountStatistics, ...]:
         """A snapshot."""
-        return tuple(AccountStatistics(self_id, self.online(self_id)) for self_id in self._links)
+        return tuple(AccountStatistics(self_id, self.online(self_id), self.state(self_id)) for self_id in self._links)

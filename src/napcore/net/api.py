@@ -24,7 +24,7 @@ from napcore.core.sharing import SharedGets
 from napcore.core.splice import split_suffix
 from napcore.dispatch import Request, Response, peek_frame, peek_request
 from napcore.errors import BadEvent, ConfigError
-from napcore.net.local import PendingCall
+from napcore.net.local import PendingCall, Unheard
 from napcore.types import Off
 
 if TYPE_CHECKING:
@@ -45,16 +45,6 @@ class _Held(NamedTuple):
     call: Call
     self_id: int
     group: int | None
-
-
-class _Unheard:
-    """Takes the answers to calls that nobody waits for (``_async``, ``_rate_limited``)."""
-
-    def __init__(self, client: object) -> None:
-        self.client = client
-
-    def answer(self, answer: Answer) -> None:
-        """It has been acknowledged already."""
 
 
 class Api:
@@ -95,10 +85,14 @@ class Api:
         try:
             return await pending.result(timeout)
         finally:
-            if call is not None:
-                self.calls.cancel(call)
-            elif self._shared is not None:
-                self._shared.forget(pending)
+            self.cancel(pending, call)
+
+    def cancel(self, asker: Asker, call: Call | None) -> None:
+        """``asker``, who waits for one answer only, no longer does; ``call`` is what :meth:`forward` gave for it."""
+        if call is not None:
+            self.calls.cancel(call)
+        elif self._shared is not None:
+            self._shared.forget(asker)
 
     def send_call(self, message: bytes, asker: Asker, link: UpstreamLink) -> None:
         """A call of the relay's own, to one upstream link."""
@@ -191,7 +185,7 @@ class Api:
         elif not self._queue(call, link):
             return None
         if suffix:
-            asker.answer(self.calls.acknowledge(call, _Unheard(asker.client)))
+            asker.answer(self.calls.acknowledge(call, Unheard(asker.client)))
         return call
 
     def _enter(self, request: Request, asker: Asker, link: UpstreamLink) -> Call | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
     from napcore.net.relay import Relay
 
 __all__ = ("ClientLink", "RemoteClient", "Session")
+
+_TOO_LARGE = (
+    "client %s closed its connection over an event of %d bytes, which is dropped as oversize, and so is every event"
+    " of that size or larger until the relay is started anew; let it accept larger messages (websockets: max_size)"
+    " and start the relay anew, or set max_frame below what it takes"
+)
+
+_log = logging.getLogger("napcore.client")
 
 
 class RemoteClient:
@@ -211,6 +220,7 @@ class ClientLink:
     async def run(self) -> None:
         """Serve the connection until it ends."""
         session, link = self.session, self.link
+        largest = self.lane.max_frame
         try:
             async with anyio.create_task_group() as tg:
                 if session is not None:
@@ -220,6 +230,8 @@ class ClientLink:
         finally:
             self._relay.traffic.clients.links.discard(self)
             self._relay.traffic.api.forget(self)
+            if self.lane.max_frame < largest:
+                _log.warning(_TOO_LARGE, link.name, int(self.lane.max_frame) + 1)
             if session is not None:
                 session.detach(self)
 

@@ -34,6 +34,6 @@ class Lane(Protocol):
         """They are out; returns the sequence of the last event among them."""
         ...
 
-    def lose_link(self) -> int:
-        """The link is gone."""
+    def lose_link(self, refused_size: bool = ..., /) -> int:
+        """The link is gone; the peer had closed it for the size of a frame."""
         ...

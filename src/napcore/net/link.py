@@ -17,7 +17,7 @@ from napcore.dispatch import Outbox, Writer, frame, masked_frame
 from napcore.net.lane import Lane
 from napcore.net.receiver import Receiver, make_reader
 from napcore.net.sockets import bound_buffers, own_descriptor
-from napcore.net.websocket import CLOSE, PONG, close_data, is_loopback
+from napcore.net.websocket import CLOSE, PONG, TOO_BIG, close_data, is_loopback
 from napcore.types import Flushed
 
 __all__ = ("Link",)
@@ -53,9 +53,9 @@ class Link:
 
     One task serves it (:meth:`run`); its ``Receiver`` reads. Frames towards a client go straight
     from its outbox into the socket, written by whoever calls :meth:`flush` (or ``flush_ready``, for
-    many links at once) through the link's :attr:`writer`. When the socket has no room a drainer takes over, which is
-    gone as soon as nothing waits; over TLS, towards upstreams, and where a platform has no
-    descriptors to write to, it always does, through the stream. Whoever writes owns the writing
+    many links at once) through the link's :attr:`writer`. When the socket has no room a drainer
+    takes over, which is gone as soon as nothing waits; over TLS, towards upstreams, and where a
+    platform has no descriptors to write to, it always does, through the stream. Whoever writes owns the writing
     side, control frames included, so that no frame is torn or overtaken inside. A stream's send
     that is cancelled or takes too long ends the connection: nothing follows half a frame.
 
@@ -124,6 +124,11 @@ class Link:
         return self._reader.close_code or None
 
     @property
+    def heard_at(self) -> float:
+        """When bytes last came, by ``time.monotonic()``."""
+        return self._receiver.heard_at
+
+    @property
     def binary(self) -> int:
         """Binary messages that came and were left out: OneBot 11 has none."""
         return self._reader.binary
@@ -164,7 +169,7 @@ class Link:
             if self.writer is not None and self.close_code is not None and not self._answered_close:
                 # Its close frame answers ours: the peer has read everything before that.
                 self.writer.lane.confirm(self.writer.lane.in_flight_sequence)
-            self.lane.lose_link()
+            self.lane.lose_link(self.close_code == TOO_BIG)
             self.closed.set()
 
     def flush(self) -> None:

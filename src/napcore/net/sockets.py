@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 from contextlib import suppress
@@ -12,10 +13,16 @@ from anyio.abc import ByteStream, SocketAttribute, SocketListener, SocketStream
 
 from napcore.dispatch import CAN_WRITE
 
-__all__ = ("bind", "bound_buffers", "own_descriptor")
+__all__ = ("bind", "bound_buffers", "own_descriptor", "watch_peer")
 
 BACKLOG = 1024
 """Connections the system may keep waiting to be accepted."""
+
+KEEPALIVE: Final = {"TCP_KEEPIDLE": 20, "TCP_KEEPALIVE": 20, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}
+"""Seconds until an idle peer is asked, between two questions, and how many; TCP_KEEPALIVE is macOS's KEEPIDLE."""
+
+UPSTREAM_PATIENCE: Final = 15.0
+"""Seconds an upstream on another machine may leave what we sent unacknowledged."""
 
 UNSENT: Final = 128 << 10
 """TCP_NOTSENT_LOWAT, where it exists: of that, what may wait for the network."""
@@ -63,6 +70,28 @@ def own_descriptor(stream: ByteStream) -> int:
         return os.dup(stream.extra(SocketAttribute.raw_socket).fileno())
     except OSError:
         return -1
+
+
+def watch_peer(stream: ByteStream, *, remote: bool, patience: float) -> None:
+    """Let the kernel notice a peer that is gone without a word; it says so by an error on the connection.
+
+    An idle connection is asked after 20 s, and given up after 40. A remote peer that does not
+    acknowledge for ``patience`` seconds (infinite: it may take its time) what was sent is given up
+    too, which keepalive alone does not do while something is in flight.
+    """
+    raw = stream.extra(SocketAttribute.raw_socket, None)
+    if raw is None:
+        return
+    options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    for name, value in KEEPALIVE.items():
+        if hasattr(socket, name):
+            options.append((socket.IPPROTO_TCP, getattr(socket, name), value))
+    if remote and patience < math.inf and hasattr(socket, "TCP_USER_TIMEOUT"):
+        options.append((socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(patience * 1000)))
+    for option in options:
+        # Not every platform has them for every socket.
+        with suppress(OSError):
+            raw.setsockopt(*option)
 
 
 def bound_buffers(stream: ByteStream, send_buffer: int) -> None:

@@ -10,24 +10,25 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
 
+from napcore.core.dedup import Dedup
 from napcore.core.hub import Hub
 from napcore.core.onebot import OWN_META
 from napcore.core.pacing import SendRate
-from napcore.core.stats import ClientStatistics, LossReport, add_up
+from napcore.core.stats import ClientStatistics, LossReport, RelayStatistics, add_up
 from napcore.dispatch import Event, Report, Response, flush_ready, peek_frame
 from napcore.errors import BadEvent
 from napcore.net.accounts import Accounts
 from napcore.net.api import Api
 from napcore.net.clients import Clients
 from napcore.net.local import Subscription
-from napcore.net.upstream import UpstreamLink
+from napcore.net.upstream import Upstream, UpstreamLink
 from napcore.types import Off
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ LOSS_TEXTS = {
     "oldest": "its queue was full and the oldest had to go; it reads too slowly",
     "newest": "its queue was full and the newest were refused; it reads too slowly",
     "ttl": "they waited longer than their lifetime; it reads too slowly",
-    "oversize": "they were larger than its max_frame",
+    "oversize": "they were larger than its max_frame, or than it takes",
     "hold": "it was not connected",
     "budget": "the memory limit of the relay was reached",
     "disconnect": "its queue was full and its policy is to disconnect",
@@ -60,12 +61,15 @@ _log = logging.getLogger("napcore.relay")
 class Traffic:
     """What a relay routes with: the hub, the API path, the accounts and the clients."""
 
-    def __init__(self, relay: Relay, call_timeout: float, send_rate: SendRate, share_gets: float | Off) -> None:
-        self.hub = Hub()
+    def __init__(
+        self, relay: Relay, memory_limit: float, call_timeout: float, send_rate: SendRate, share_gets: float | Off
+    ) -> None:
+        self.hub = Hub(memory_limit=memory_limit)
         self.accounts = Accounts()
         self.api = Api(relay, self.accounts, call_timeout, send_rate, share_gets)
         self.calls = self.api.calls
         self.clients = Clients(relay)
+        self.dedup = Dedup()
         self.subscriptions: list[Subscription] = []
         self.received = 0
         """Events that came from upstreams and publishers."""
@@ -78,7 +82,7 @@ class Traffic:
         self._relay = relay
         self._unflushed: dict[Any, None] = {}  # owners that a task of its own flushes, in order
         self._losses = LossReport()
-        self._told_invalid = -60.0
+        self._told_invalid = self._told_full = -60.0
 
     def take_batch(self, messages: list[bytes], link: UpstreamLink) -> None:
         """What one read from an upstream brought: events to route, answers to hand back."""
@@ -98,14 +102,32 @@ class Traffic:
             if item.kind in OWN_META:
                 self.consumed += 1
                 if item.kind == "meta_event.heartbeat":
+                    link.beat(item)
                     self.accounts.report(self_id or link.account, _says_online(item))
+            elif item.kind == "notice.bot_offline":
+                self.accounts.report(self_id or link.account, False)
+            elif self.accounts.offline and item.post_type == "message":
+                self.accounts.report(self_id or link.account, True)
+            if self.dedup and self.dedup.repeated(item, self_id or link.account, link, time.monotonic()):
+                continue
             events.append(item)
         if events:
             self.received += len(events)
             self.route(events, link.account)
 
+    def publish(self, events: list[Event]) -> Report:
+        """Route events that did not come from an upstream."""
+        for self_id in {event.self_id for event in events}:
+            if self_id is not None:
+                self.see_account(self_id, None)
+        self.received += len(events)
+        return self.route(events, 0)
+
     def see_account(self, self_id: int, link: UpstreamLink | None) -> None:
         """A sign of ``self_id`` on ``link`` (None: published in this process); a new account gets its sessions."""
+        if self.accounts.full and self_id not in self.accounts:
+            self._tell_full(link)
+            return
         if link is not None:
             expected = link.upstream.self_id
             if expected is not None and expected != self_id and not link.self_ids - {expected}:
@@ -117,15 +139,41 @@ class Traffic:
                     self_id,
                 )
             link.self_ids.add(self_id)
+        had = self.accounts.links(self_id)
+        known = self_id in self.accounts
         if self.accounts.see(self_id, link):
             _log.info("account %d: first seen%s", self_id, f" on {link.upstream.name}" if link else "")
             self.clients.greet(self_id)
+        if link is not None and link not in had:
+            self._welcome(self_id, link, had, known)
         if link is not None:
             link.upstream.see(self_id)
+
+    def _tell_full(self, link: UpstreamLink | None) -> None:
+        now = time.monotonic()
+        if now - self._told_full >= 60.0:
+            self._told_full = now
+            where = f"upstream {link.upstream.name}" if link else "this process"
+            _log.warning("%s names more than %d accounts; no more are taken in", where, len(self.accounts))
+
+    def _welcome(self, self_id: int, link: UpstreamLink, others: list[UpstreamLink], known: bool) -> None:
+        """The account has one more link."""
+        now = time.monotonic()
+        self.dedup.links(self_id, len(others) + 1, now)
+        if others:
+            _log.info(
+                "account %d: upstream %s is one more link of it; the newest takes calls", self_id, link.upstream.name
+            )
+        elif known:
+            self.api.pacing.disturb(self_id, now)
+        for other in others:
+            other.doubt()
 
     def lose_upstream(self, link: UpstreamLink) -> None:
         """An upstream link is gone: its calls are answered, its accounts are offline or on another link."""
         self.accounts.lose(link)
+        for self_id in link.self_ids:
+            self.dedup.links(self_id, len(self.accounts.links(self_id)), time.monotonic())
         self.invalid += link.link.binary
         self.api.lose(link)
         link.upstream.changed()
@@ -163,6 +211,26 @@ class Traffic:
                 error,
                 self.invalid,
             )
+
+    def statistics(self, upstreams: Sequence[Upstream]) -> RelayStatistics:
+        """A snapshot of what is counted here."""
+        sessions = tuple(session.statistics() for session in self.clients.sessions())
+        local = tuple(subscription.statistics() for subscription in self.subscriptions)
+        binary = sum(link.link.binary for upstream in upstreams for link in upstream.links)
+        return RelayStatistics(
+            uptime=0.0,
+            received=self.received,
+            invalid=self.invalid + binary,
+            consumed=self.consumed,
+            memory=self.hub.router.memory,
+            accounts=self.accounts.statistics(),
+            listeners=(),
+            upstreams=tuple(upstream.statistics() for upstream in upstreams),
+            clients=sessions + local,
+            gone=self.gone(),
+            calls=self.calls.statistics(),
+            duplicates=self.dedup.count,
+        )
 
     def gone(self) -> ClientStatistics:
         """The ledgers of all sessions and subscriptions that are no more, added up."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+import os
+import time
 from typing import TYPE_CHECKING
 
 import anyio
 
 from napcore.core.calls import Answer
+from napcore.core.liveness import Liveness, Probe, Step, interval_of
 from napcore.core.onebot import encode_call, parse_self_id
 from napcore.core.request_lane import RequestLane
 from napcore.core.stats import UpstreamStatistics
-from napcore.dispatch import Response, peek_frame
+from napcore.dispatch import Event, Response, frame, masked_frame, peek_frame
 from napcore.errors import ConnectionClosed
 from napcore.net.link import Link
+from napcore.net.local import Unheard
 from napcore.net.websocket import public_url
 
 if TYPE_CHECKING:
@@ -25,6 +29,9 @@ __all__ = ("Upstream", "UpstreamLink")
 
 PATIENCE = 3.0
 """Seconds an upstream we dialled may be silent before it is asked who it is."""
+
+LOOK = 1.0
+"""Seconds between looks at how long it has been silent."""
 
 _log = logging.getLogger("napcore.upstream")
 
@@ -47,8 +54,8 @@ class Upstream:
         """The account its events belong to where they do not say."""
         self.ssl_context = ssl_context
         self.name = public_url(url) if url else f"reverse {self_id}"
-        self.state = "connecting" if url else "absent"
-        """``connected``, ``connecting`` or ``absent``."""
+        self.down = "connecting" if url else "absent"
+        """Its state while it has no link."""
         self.received = 0
         """Frames that came from it."""
         self.connects = 0
@@ -61,6 +68,15 @@ class Upstream:
         self.relay = relay
         self._seen: set[int] = set()
         self._change = anyio.Event()
+
+    @property
+    def state(self) -> str:
+        """``connected``; ``connecting`` (we dial) or ``absent`` (it dials); ``stalled`` or ``stuck``.
+
+        Stalled: it does not answer, not even pings, but its system holds the connection, so it is
+        kept. Stuck: it answers pings, but no calls.
+        """
+        return self.links[-1].state if self.links and not self.retired else self.down
 
     @property
     def self_ids(self) -> frozenset[int]:
@@ -83,12 +99,12 @@ class Upstream:
     async def aclose(self) -> None:
         """Close its links and dial no more."""
         self.retired = True
-        self.relay.forget_upstream(self)
+        self.relay.upstreams.forget(self)
         for link in list(self.links):
             await link.link.close(1000, "no longer needed")
         if self.scope is not None:
             self.scope.cancel()
-        self.state = "absent"
+        self.down = "absent"
         self.changed()
 
     def see(self, self_id: int) -> None:
@@ -121,9 +137,13 @@ class UpstreamLink:
         self._calls = calls
         self.self_ids: set[int] = set()
         self.link: Link
+        self.liveness = Liveness(0.0, patient=True)
         self.refused = False
         """Whether the upstream turned our token down (NapCat accepts first and says 1403 then)."""
         self._relay = relay
+        self._masked = masked
+        self._probe = Probe()
+        self._took_at = time.monotonic()
 
     @property
     def calls(self) -> bool:
@@ -142,8 +162,8 @@ class UpstreamLink:
         self.link = link
         upstream, relay = self.upstream, self._relay
         upstream.links.append(self)
-        upstream.state = "connected"
         upstream.connects += 1
+        self.liveness = Liveness(time.monotonic(), patient=link.loopback)
         try:
             async with anyio.create_task_group() as tg:
                 if upstream.self_id is not None:
@@ -151,17 +171,21 @@ class UpstreamLink:
                 else:
                     tg.start_soon(self._ask_who)
                 upstream.changed()
+                tg.start_soon(self._watch, link)
                 await link.run()
                 tg.cancel_scope.cancel()
         finally:
             upstream.links.remove(self)
-            if not upstream.links:
-                upstream.state = "connecting" if upstream.url and not upstream.retired else "absent"
+            upstream.down = "connecting" if upstream.url and not upstream.retired else "absent"
             relay.traffic.lose_upstream(self)
 
     def take(self, messages: list[bytes]) -> None:
         """What one read brought."""
         self.upstream.received += len(messages)
+        now = time.monotonic()
+        silence, self._took_at = now - self._took_at, now
+        if self.liveness.is_gap(silence):
+            self._disturb(now)
         self._relay.traffic.take_batch(messages, self)
 
     def turned_down(self, response: Response) -> bool:
@@ -170,11 +194,64 @@ class UpstreamLink:
             self.refused = True
         return self.refused
 
+    @property
+    def state(self) -> str:
+        """``connected``, ``stalled`` or ``stuck``."""
+        if self.liveness.stalled:
+            return "stalled"
+        return "stuck" if self._probe.stuck else "connected"
+
+    def beat(self, event: Event) -> None:
+        """A heartbeat came."""
+        self.liveness.beat(interval_of(event.data))
+
+    def doubt(self) -> None:
+        """Another link of its account has come: this one has to show that it is alive."""
+        self.liveness.doubt()
+
     def answered(self) -> None:
         """An answer came: it carries calls out."""
+        if self._probe.answered():
+            _log.warning("upstream %s answers calls again", self.upstream.name)
 
     def suspect(self, now: float) -> None:
-        """A call has been waiting for its answer for long."""
+        """Calls stay unanswered: ask whether any are carried out."""
+        if self.calls and self._probe.wanted(now):
+            # Whoever answers, the answer itself is what counts: answered() has seen it.
+            self._relay.traffic.api.send_call(encode_call("get_status", None), Unheard(self), self)
+
+    async def _watch(self, link: Link) -> None:
+        name = self.upstream.name
+        while True:
+            await anyio.sleep(LOOK)
+            now = time.monotonic()
+            step = self.liveness.look(now, link.heard_at)
+            if step is Step.PING:
+                key = os.urandom(4) if self._masked else None
+                self.lane.offer_control(frame(b"", 9) if key is None else masked_frame(b"", key, 9))
+                link.flush()
+            elif step is Step.DEAD:
+                link.abort(f"it has been silent for {self.liveness.silent_for:.0f} s and does not answer")
+            elif step is Step.STALLED:
+                _log.error(
+                    "upstream %s has been silent for %.0f s and does not answer, but the connection stands: the"
+                    " program is probably frozen. The connection is kept",
+                    name,
+                    self.liveness.silent_for,
+                )
+            elif step is Step.BACK:
+                _log.warning("upstream %s is heard again, after %.0f s of silence", name, self.liveness.silent_for)
+            if self._probe.look(now):
+                _log.error("upstream %s is stuck: it answers pings, but no calls. Restart it, or log in again", name)
+            if self._probe.stuck:
+                self.suspect(now)
+            if self.liveness.stalled:
+                self._disturb(now)
+
+    def _disturb(self, now: float) -> None:
+        # What comes now may be minutes of chat at once; so may the replies.
+        for self_id in self.self_ids:
+            self._relay.traffic.api.pacing.disturb(self_id, now)
 
     async def _ask_who(self) -> None:
         await anyio.sleep(PATIENCE)

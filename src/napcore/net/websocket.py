@@ -17,6 +17,7 @@ from websockets.uri import parse_uri
 
 from napcore.core.onebot import MAX_FRAME
 from napcore.errors import ConfigError
+from napcore.net.causes import dial_cause, status_cause
 
 __all__ = (
     "CLOSE",
@@ -24,6 +25,7 @@ __all__ = (
     "Dialled",
     "DialFailed",
     "SILENT",
+    "TOO_BIG",
     "check_url",
     "close_data",
     "dial",
@@ -34,6 +36,9 @@ __all__ = (
 CLOSE: Final = 8
 PONG: Final = 10
 """Opcodes of the control frames that links make (RFC 6455, 5.5); a ping is the writer's."""
+
+TOO_BIG: Final = 1009
+"""The close code for a message that is too big to process (RFC 6455, 7.4.1)."""
 
 SILENT: Final = logging.Logger("napcore.websocket", level=logging.CRITICAL)
 """For websockets' classes, which would log headers and frames at DEBUG: tokens and messages."""
@@ -81,10 +86,8 @@ async def dial(
                 raise
     except TimeoutError:
         raise DialFailed(f"no answer within {timeout:g} s") from None
-    except ssl.SSLError as error:
-        raise DialFailed(f"TLS failed: {error.reason or error}") from error
     except OSError as error:
-        raise DialFailed(_os_error(error)) from error
+        raise DialFailed(dial_cause(error, uri.host)) from error
     except (anyio.EndOfStream, anyio.BrokenResourceError):
         raise DialFailed("the peer closed the connection during the handshake") from None
 
@@ -115,7 +118,7 @@ async def _shake_hands(stream: ByteStream, protocol: ClientProtocol, headers: Ma
         refusal = protocol.handshake_exc
         if isinstance(refusal, InvalidStatus):
             status = refusal.response.status_code
-            raise DialFailed(f"the peer answered HTTP {status}", status)
+            raise DialFailed(status_cause(status), status)
         if any(
             isinstance(error, (EOFError, ConnectionError)) for error in (refusal, getattr(refusal, "__cause__", None))
         ):
@@ -129,14 +132,6 @@ async def _shake_hands(stream: ByteStream, protocol: ClientProtocol, headers: Ma
 def close_data(code: int, reason: str) -> bytes:
     """What a close frame carries (RFC 6455, 5.5.1); nothing for 1005, which only stands for that."""
     return b"" if code == 1005 else code.to_bytes(2, "big") + reason.encode()
-
-
-def _os_error(error: OSError) -> str:
-    # anyio wraps the failures of several addresses in one OSError.
-    causes = getattr(error.__cause__, "exceptions", (error.__cause__, error))
-    if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
-        return "connection refused: nothing listens there"
-    return error.strerror or str(error) or type(error).__name__
 
 
 def check_url(url: str, key: str = "url") -> str:

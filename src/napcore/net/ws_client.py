@@ -14,6 +14,7 @@ from napcore.core.admission import is_local
 from napcore.core.backoff import Backoff, Lane
 from napcore.net.client import ClientLink, Session
 from napcore.net.link import Link
+from napcore.net.sockets import UPSTREAM_PATIENCE, watch_peer
 from napcore.net.upstream import Upstream, UpstreamLink
 from napcore.net.websocket import DialFailed, Dialled, dial, public_url
 
@@ -39,6 +40,7 @@ async def dial_upstream(upstream: Upstream) -> None:
             early=dialled.early,
         )
         link.stall_limit = 600.0 if link.loopback else 10.0
+        watch_peer(dialled.stream, remote=not link.loopback, patience=UPSTREAM_PATIENCE)
         _log.info("upstream %s: connected", upstream.name)
         await uplink.run(link)
         if uplink.refused:
@@ -82,6 +84,7 @@ async def dial_session(session: Session) -> None:
             max_in_flight=client.policy.window,
         )
         link.stall_limit = client.policy.stall_limit(link.loopback)
+        watch_peer(dialled.stream, remote=not link.loopback, patience=link.stall_limit)
         _log.info("client %s: connected to %s", session.label, public_url(client.url or ""))
         client_link.connect(link)
         try:
@@ -155,8 +158,11 @@ def _lane_of_refusal(error: DialFailed, backoff: Backoff) -> Lane:
 
 
 def _lane_after(link: Link) -> Lane:
-    # 1008 right after the handshake is how SnowLuma, LLBot and Koishi refuse a token.
-    return Lane.AUTH if link.close_code == 1008 else Lane.LOST
+    # 1008 right after the handshake is how SnowLuma, LLBot and Koishi refuse a token; NoneBot2 says
+    # "Duplicate X-Self-ID" with it where its server can refuse in no other way.
+    if link.close_code != 1008:
+        return Lane.LOST
+    return Lane.BUSY if "duplicate" in link.cause.lower() else Lane.AUTH
 
 
 def _authorization(token: str | None) -> dict[str, str]:

@@ -11,27 +11,28 @@ import logging
 import ssl
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+import anyio.lowlevel
 import h11
-from anyio.abc import ByteStream, SocketAttribute, SocketStream, TaskGroup
-from anyio.abc import Listener as StreamListener
+from anyio.abc import ByteStream, SocketAttribute, SocketListener, SocketStream
 from anyio.streams.tls import TLSStream
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from napcore.core.admission import Admitted, Door, Head, Refused, admit, is_local, shown_token
 from napcore.core.capacity import Capacity
+from napcore.core.stats import ListenerStatistics
 from napcore.core.throttle import Throttle
 from napcore.dispatch import frame
 from napcore.errors import ConfigError
+from napcore.net.accept import Acceptor, Handshakes
 from napcore.net.client import ClientLink
 from napcore.net.http_head import HEAD_TIMEOUT, answer, read_head, wants_upgrade
 from napcore.net.link import Link
-from napcore.net.sockets import bind
+from napcore.net.sockets import UPSTREAM_PATIENCE, bind, watch_peer
 from napcore.net.upstream import UpstreamLink
 from napcore.net.websocket import CLOSE, SILENT, close_data
 
@@ -52,7 +53,7 @@ class Listener:
     def __init__(
         self,
         relay: Relay,
-        sockets: list[StreamListener[SocketStream]],
+        sockets: list[SocketListener],
         host: str,
         port: int,
         door: Door,
@@ -63,28 +64,28 @@ class Listener:
         self.url = f"{'wss' if ssl_context else 'ws'}://{f'[{host}]' if ':' in host else host}:{port}"
         """What to put in a client's or NapCat's settings, without token."""
         self._relay = relay
-        self._sockets = sockets
+        self._acceptors = [Acceptor(socket) for socket in sockets]
         self._door = door
         self._ssl_context = ssl_context
+        self._handshakes = Handshakes()
         self._throttle = Throttle()
         self._capacity: Capacity[anyio.CancelScope] = Capacity()
+        self._turn = anyio.Lock()
+        self._accepted = self._cut = 0
+        self._refused: dict[int, int] = {}
         self._told_guesses = self._told_full = -60.0
 
     async def serve(self) -> None:
         """Accept until it is closed."""
         async with anyio.create_task_group() as tg:
-            for socket in self._sockets:
-                tg.start_soon(self._serve_socket, socket, tg)
-
-    async def _serve_socket(self, socket: StreamListener[SocketStream], connections: TaskGroup) -> None:
-        with suppress(anyio.ClosedResourceError):
-            # In a group of its own it would cut every connection when it is closed.
-            await socket.serve(self._accept, connections)
+            for acceptor in self._acceptors:
+                # In a group of its own it would cut every connection when it is closed.
+                tg.start_soon(acceptor.run, self._accept, tg)
 
     async def aclose(self) -> None:
         """Stop listening. Links that are open stay."""
-        for socket in self._sockets:
-            await socket.aclose()
+        for acceptor in self._acceptors:
+            await acceptor.aclose()
 
     async def _accept(self, stream: SocketStream) -> None:
         """One connection, from its first byte to its end; nothing it does leaves here."""
@@ -104,13 +105,20 @@ class Listener:
 
     async def _serve_connection(self, raw: SocketStream, place: anyio.CancelScope) -> None:
         stream: ByteStream = raw
+        self._accepted += 1
         stays, evicted = self._capacity.arrive(place, time.monotonic())
-        if evicted is not None:
-            evicted.cancel()
+        self._cut += len(evicted)
+        for other in evicted:
+            other.cancel()
         if not stays:
             self._tell_full(f"connection from {_peer(raw)}: too many that have not said who they are")
             if self._ssl_context is None:
-                await answer(raw, Refused(503, "busy; try again", retry_after=1.0))
+                await self._refuse(raw, Refused(503, "busy; try again", retry_after=1.0))
+            return
+        if wait := self._throttle.shut_out(_address(raw), time.monotonic()):
+            refusal = self._too_many_guesses(_address(raw), wait)
+            if self._ssl_context is None:
+                await self._refuse(raw, refusal)
             return
         with anyio.move_on_after(HEAD_TIMEOUT) as deadline:
             if self._ssl_context is not None:
@@ -119,26 +127,34 @@ class Listener:
                         raw, server_side=True, ssl_context=self._ssl_context, standard_compatible=False
                     )
                 except ssl.SSLError as error:
+                    self._cut += 1
                     _log.info("connection from %s: TLS failed: %s", _peer(raw), error.reason or error)
                     return
-            head = await read_head(stream)
+            head = await read_head(stream, self._turn, lambda: self._capacity.heard(place, time.monotonic()))
         if deadline.cancelled_caught:
             _log.info("connection from %s: no complete request within %g s", _peer(raw), HEAD_TIMEOUT)
-            if self._ssl_context is None or stream is not raw:
-                await answer(stream, Refused(408, "no complete request in time"))
+            if self._ssl_context is not None and stream is raw:
+                self._cut += 1
+            else:
+                await self._refuse(stream, Refused(408, "no complete request in time"))
             return
         if isinstance(head, Refused):
-            await answer(stream, head)
+            await self._refuse(stream, head)
             return
         if self._relay.closing:
-            await answer(stream, Refused(503, "the relay is shutting down", retry_after=5.0))
+            await self._refuse(stream, Refused(503, "the relay is shutting down", retry_after=5.0))
             return
         data, request = head
+        async with self._turn:
+            await anyio.lowlevel.checkpoint()
         decision = self._decide(request, _address(raw), place)
         if isinstance(decision, Refused):
             if decision.status not in (429, 503):
                 _log.warning("connection from %s refused: %d %s", _peer(raw), decision.status, decision.text)
-            await answer(stream, decision)
+            await self._refuse(stream, decision)
+            return
+        if decision.role == "client" and not self._handshakes.admit():
+            await self._refuse(stream, Refused(503, "too many connections at once", retry_after=2.0))
             return
         protocol = ServerProtocol(logger=SILENT)
         head_data, end, early = data.partition(b"\r\n\r\n")
@@ -146,7 +162,7 @@ class Listener:
         protocol.receive_data(head_data + end)
         events = protocol.events_received()
         if not events or not isinstance(events[0], Request):
-            await answer(stream, Refused(400, "not a WebSocket handshake"))
+            await self._refuse(stream, Refused(400, "not a WebSocket handshake"))
             return
         response = protocol.accept(events[0])
         protocol.send_response(response)
@@ -159,6 +175,14 @@ class Listener:
         else:
             await self._serve_client(stream, early, decision)
 
+    async def _refuse(self, stream: ByteStream, refusal: Refused) -> None:
+        self._refused[refusal.status] = self._refused.get(refusal.status, 0) + 1
+        await answer(stream, refusal)
+
+    def statistics(self) -> ListenerStatistics:
+        """A snapshot of its counters."""
+        return ListenerStatistics(self.url, self._accepted, self._capacity.links, dict(self._refused), self._cut)
+
     def _decide(self, request: h11.Request, address: str, place: anyio.CancelScope) -> Admitted | Refused:
         headers: dict[str, list[str]] = {}
         for name, value in request.headers:
@@ -168,13 +192,10 @@ class Listener:
             if "x-self-id" not in headers and head.target.split("?")[0] not in ("/", "/event", "/api"):
                 return Refused(404, "nothing here; this port speaks WebSocket")
             return Refused(426, "this port speaks WebSocket; plain HTTP is not built in this release")
-        now = time.monotonic()
-        if wait := self._throttle.shut_out(address, now):
-            return self._too_many_guesses(address, wait)
         clients = self._relay.traffic.clients
         decision = admit(self._door, head, clients.tokens())
         if isinstance(decision, Refused):
-            if decision.guess and (wait := self._throttle.wrong(address, shown_token(head) or "", now)):
+            if decision.guess and (wait := self._throttle.wrong(address, shown_token(head) or "", time.monotonic())):
                 return self._too_many_guesses(address, wait)
             return decision
         if clients.dials(decision.name):
@@ -205,10 +226,14 @@ class Listener:
 
     async def _serve_upstream(self, stream: ByteStream, early: bytes, who: Admitted) -> None:
         relay = self._relay
-        upstream = relay.reverse_upstream(who.self_id or 0)
+        upstream = relay.upstreams.reverse(who.self_id or 0)
+        if upstream is None:
+            await stream.send(frame(close_data(1013, "too many accounts"), CLOSE))
+            return
         uplink = UpstreamLink(relay, upstream, masked=False, calls=who.calls)
         link = Link(upstream.name, stream, uplink.lane, uplink.take, client=False, early=early)
         link.stall_limit = 600.0 if link.loopback else 10.0
+        watch_peer(stream, remote=not link.loopback, patience=UPSTREAM_PATIENCE)
         _log.info("upstream %s: connected", upstream.name)
         await uplink.run(link)
         _log.warning("upstream %s: %s", upstream.name, link.cause)
@@ -248,6 +273,7 @@ class Listener:
             max_in_flight=policy.window,
         )
         link.stall_limit = policy.stall_limit(link.loopback)
+        watch_peer(stream, remote=not link.loopback, patience=link.stall_limit)
         client_link.connect(link)
         return client_link
 
@@ -277,15 +303,18 @@ async def open_listener(
     hosts = [host] if isinstance(host, str) else list(host)
     if not allow_anonymous:
         _check_exposed(hosts, door.token)
-    sockets: list[StreamListener[SocketStream]] = []
+    sockets: list[SocketListener] = []
     for name in hosts:
         try:
             bound = await bind(name, port)
-        except OSError as error:
-            if name == "::1" and sockets and error.errno != errno.EADDRINUSE:
+        except BaseException as error:
+            if isinstance(error, OSError) and name == "::1" and sockets and error.errno != errno.EADDRINUSE:
                 continue
-            for socket in sockets:
-                await socket.aclose()
+            with anyio.CancelScope(shield=True):
+                for socket in sockets:
+                    await socket.aclose()
+            if not isinstance(error, OSError):
+                raise
             why = "the port is in use by another program" if error.errno == errno.EADDRINUSE else error.strerror
             raise OSError(error.errno, f"cannot listen on {name}:{port}: {why or error}") from error
         sockets.extend(bound)

@@ -1,0 +1,260 @@
+"""Plain twin: the event lane of an outbox, the queue of what one client is to get."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Final
+
+from napcore._event_py import Event
+from napcore._ledger_py import Entry, Ledger, Parcel, bound
+from napcore.types import Delivery, EventClass, Outcome, Overflow
+
+__all__ = ("TRY_AGAIN_LATER", "EventLane")
+
+TRY_AGAIN_LATER: Final = 1013
+"""The close code of a link that is too slow (IANA, WebSocket close codes)."""
+
+_OVERFLOWS: Final = ("drop_oldest", "drop_newest", "disconnect")
+_DELIVERIES: Final = ("at_most_once", "at_least_once")
+
+
+class EventLane(Ledger):
+    """Offered events wait, are staged while a write is under way, are written, and are confirmed."""
+
+    __slots__ = (
+        "_at_least_once",
+        "_bytes",
+        "_close_code",
+        "_lane",
+        "_max_bytes",
+        "_max_events",
+        "_max_frame",
+        "_overflow",
+        "_staged",
+        "_ttl",
+        "_written",
+    )
+
+    def __init__(
+        self,
+        max_events: float,
+        max_bytes: float,
+        max_frame: int,
+        overflow: Overflow,
+        message_ttl: float,
+        notice_ttl: float,
+        request_ttl: float,
+        delivery: Delivery,
+    ) -> None:
+        if overflow not in _OVERFLOWS:
+            raise ValueError(f"overflow must be one of {', '.join(_OVERFLOWS)}, not {overflow!r}")
+        if delivery not in _DELIVERIES:
+            raise ValueError(f"delivery must be one of {', '.join(_DELIVERIES)}, not {delivery!r}")
+        super().__init__()
+        self._max_events = bound("max_events", max_events)
+        self._max_bytes = bound("max_bytes", max_bytes)
+        self._max_frame = bound("max_frame", max_frame)
+        self._overflow = overflow
+        notice = bound("notice_ttl", notice_ttl)
+        self._ttl = {
+            EventClass.MESSAGE: bound("message_ttl", message_ttl),
+            EventClass.NOTICE: notice,
+            EventClass.REQUEST: bound("request_ttl", request_ttl),
+            EventClass.META: notice,
+        }
+        self._at_least_once = delivery == "at_least_once"
+        self._lane: deque[Entry] = deque()  # waits
+        self._staged: deque[Entry] = deque()  # handed to a write that has not ended
+        self._written: deque[Entry] = deque()  # in the socket or at the peer, unconfirmed
+        self._bytes = 0  # of what waits, is staged, or is written and kept for another link
+        self._close_code = 0
+
+    @property
+    def close_code(self) -> int:
+        """The close code the link is to be closed with, 0 for none."""
+        return self._close_code
+
+    @property
+    def max_frame(self) -> float:
+        """The largest event taken, in bytes: as set, or as learned from a peer that took no larger."""
+        return self._max_frame
+
+    @property
+    def at_least_once(self) -> bool:
+        """Whether what is written is kept until it is confirmed."""
+        return self._at_least_once
+
+    @property
+    def unconfirmed(self) -> int:
+        """Events written but not confirmed."""
+        return len(self._written)
+
+    @property
+    def in_flight(self) -> int:
+        """Events staged or written, and not confirmed."""
+        return len(self._staged) + len(self._written)
+
+    @property
+    def in_flight_bytes(self) -> int:
+        """Their bytes."""
+        return sum(entry.size for entry in (*self._staged, *self._written))
+
+    @property
+    def in_flight_sequence(self) -> int:
+        """The sequence of the last of them; 0 if there is none."""
+        last = self._staged or self._written
+        return last[-1].sequence if last else 0
+
+    @property
+    def queued(self) -> int:
+        """Events waiting or being written."""
+        return len(self._lane) + len(self._staged)
+
+    @property
+    def queued_bytes(self) -> int:
+        """Their bytes."""
+        return sum(entry.size for entry in (*self._lane, *self._staged))
+
+    def offer(
+        self, payload: bytes | Event, event_class: int, sequence: int, now: float, *, kept: bool = False
+    ) -> Outcome:
+        """Put one event into the lane, or say why not.
+
+        ``sequence`` never falls from one offer to the next; ``now`` is monotonic, in seconds;
+        ``kept`` messages are evicted after all others.
+
+        Raises:
+            TypeError: ``payload`` is neither bytes nor an Event.
+            ValueError: ``event_class`` is no ``EventClass``.
+        """
+        return self._put(Parcel(payload), EventClass(event_class), sequence, now, kept)
+
+    def confirm(self, sequence: int) -> int:
+        """The client has all written events up to ``sequence``; returns how many are newly confirmed."""
+        count = 0
+        while self._written and self._written[0].sequence <= sequence:
+            self._forget(self._written.popleft())
+            count += 1
+        self._confirmed += count
+        return count
+
+    def take(self, now: float, limit: int = 0) -> list[Any]:
+        """Hand over up to ``limit`` fresh payloads (0: all) in process; they count as confirmed.
+
+        Raises:
+            ValueError: ``limit`` is negative.
+        """
+        if limit < 0:
+            raise ValueError("limit must be 0 or more")
+        taken: list[Any] = []
+        while self._lane and not (limit and len(taken) == limit):
+            if self._drop_if_unfit(now):
+                continue
+            entry = self._lane.popleft()
+            taken.append(entry.payload)
+            self._forget(entry)
+            self._confirmed += 1
+        return taken
+
+    def clear(self, reason: str) -> int:
+        """Drop all events that wait, for ``reason``; returns how many. What is staged stays.
+
+        Raises:
+            ValueError: ``reason`` is not in ``DROP_REASONS``.
+        """
+        if reason not in self._dropped:
+            raise ValueError(f"unknown drop reason {reason!r}")
+        count = len(self._lane)
+        while self._lane:
+            self._drop_first(reason)
+        return count
+
+    def _put(self, parcel: Parcel, event_class: int, sequence: int, now: float, kept: bool) -> Outcome:
+        self._received += 1
+        if self._close_code:
+            self._dropped["disconnect"] += 1
+            return Outcome.DISCONNECT
+        if parcel.size > self._max_frame:
+            self._dropped["oversize"] += 1
+            return Outcome.OVERSIZE
+        outcome = Outcome.QUEUED
+        # With nothing waiting or kept any frame is taken, whatever is being written.
+        while (self._lane or self._first_copy() is not None) and (
+            self._counted() + 1 > self._max_events or self._bytes + parcel.size > self._max_bytes
+        ):
+            if self._overflow == "drop_newest":
+                self._dropped["newest"] += 1
+                return Outcome.DROPPED_NEWEST
+            if self._overflow == "disconnect":
+                self.clear("disconnect")
+                self._dropped["disconnect"] += 1
+                self._close_code = TRY_AGAIN_LATER
+                return Outcome.DISCONNECT
+            if not self._lane:
+                self._forget_copy()
+                continue
+            self._evict()
+            outcome = Outcome.DROPPED_OLDEST
+        expiry = now + self._ttl[EventClass(event_class)]
+        self._lane.append(Entry(parcel, event_class, kept, sequence, expiry, parcel.size))
+        self._bytes += parcel.size
+        self._max_queued = max(self._max_queued, self.queued)
+        return outcome
+
+    def _counted(self) -> int:
+        """Events that the bound is on."""
+        return self.queued + sum(entry.parcel is not None for entry in self._written)
+
+    def _forget(self, entry: Entry) -> None:
+        """It will not be written any more."""
+        if entry.parcel is not None:
+            self._bytes -= entry.size
+            entry.parcel = None
+
+    def _first_copy(self) -> Entry | None:
+        """The first written event that is kept for another link."""
+        return next((entry for entry in self._written if entry.parcel is not None), None)
+
+    def _forget_copy(self) -> None:
+        copy = self._first_copy()
+        assert copy is not None
+        self._forget(copy)
+
+    def _evict(self) -> None:
+        at = min(range(len(self._lane)), key=lambda at: (self._lane[at].rank, at))
+        self._forget(self._lane[at])
+        del self._lane[at]
+        self._dropped["oldest"] += 1
+
+    def _drop_first(self, reason: str) -> None:
+        self._forget(self._lane.popleft())
+        self._dropped[reason] += 1
+
+    def _drop_if_unfit(self, now: float) -> bool:
+        """Whether the event that waits first was past its lifetime, or larger than the peer takes."""
+        first = self._lane[0]
+        if first.expiry <= now:
+            self._drop_first("ttl")
+            return True
+        if first.size > self._max_frame:
+            self._drop_first("oversize")
+            return True
+        return False
+
+    def _lowest(self) -> int | None:
+        """The lowest sequence of which a payload is held that can be let go."""
+        held = self._first_copy()
+        if held is None and self._lane:
+            held = self._lane[0]
+        return None if held is None else held.sequence
+
+    def _economize(self, sequence: int) -> None:
+        """Let go what is held of the event ``sequence``, the lowest here.
+
+        What waits is dropped (reason ``budget``); what is written can then not be written again.
+        """
+        while self._lowest() == sequence:
+            if self._first_copy() is not None:
+                self._forget_copy()
+            else:
+                self._drop_first("budget")
