@@ -191,13 +191,13 @@ class FaultProxy:
             data, cut = plan.apply(fault, data)
             if fault.delay:
                 await asyncio.sleep(fault.delay)
+            self.passed[direction] += len(data)
             if fault.dribble:
                 for at in range(len(data)):
                     await self._loop.sock_sendall(sink, data[at : at + 1])
                     await asyncio.sleep(fault.dribble)
             else:
                 await self._loop.sock_sendall(sink, data)
-            self.passed[direction] += len(data)
             if cut:
                 pair.reset = True
                 return
