@@ -167,6 +167,7 @@ async def test_an_upstream_that_was_away_starts_pacing(until: Any) -> None:
     async with Simulator(10001, heartbeat=math.inf) as sim, Relay() as relay:
         listener = await relay.listen("127.0.0.1", 0)
         sim.connect(listener.url, reconnect=0.01)
+        await sim.wait_connected()
         await until(lambda: 10001 in relay.traffic.accounts)
         assert not relay.traffic.api.pacing.paces(10001, time.monotonic())
         sim.links[0].abort()
