@@ -233,7 +233,7 @@ class FaultProxy:
         self._pairs.discard(pair)
 
     async def _half_close(self, direction: Direction) -> None:
-        for pair in self._pairs:
+        for pair in list(self._pairs):
             pump = pair.pumps[direction == "down"]
             pump.cancel()
             await asyncio.gather(pump, return_exceptions=True)
