@@ -100,6 +100,8 @@ class Link:
         self._watched_ping = -math.inf
         self._reads = 0
         """What the reader had counted when that ping was first seen to be waiting for its pong."""
+        self._heard = 0
+        self._heard_at = 0.0
         self._progress = 0
         self._progress_at = math.inf
         self.writer: Writer | None = None
@@ -125,8 +127,10 @@ class Link:
 
     @property
     def heard_at(self) -> float:
-        """When bytes last came, by ``time.monotonic()``."""
-        return self._receiver.heard_at
+        """When bytes were last found to have come, by ``time.monotonic()``: as fine as one looks."""
+        if self._reader.reads != self._heard:
+            self._heard, self._heard_at = self._reader.reads, time.monotonic()
+        return self._heard_at
 
     @property
     def binary(self) -> int:
