@@ -18,11 +18,7 @@ from napcore.core.expression import Expression
 from napcore.core.onebot import FAILURES
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = {
-    "filters": ("filters.md", "filters.zh-CN.md"),
-    "links": ("links.md", "links.zh-CN.md"),
-    "nonebot": ("nonebot.md", "nonebot.zh-CN.md"),
-}
+PAGES = {name: (f"{name}.md", f"{name}.zh-CN.md") for name in ("faults", "filters", "links", "nonebot")}
 NEEDS = {"nonebot": ("nonebot2", "nonebot-adapter-onebot")}
 """Distributions without which a page's code does not run."""
 FILES = [page for pages in PAGES.values() for page in pages]

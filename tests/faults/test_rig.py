@@ -113,9 +113,7 @@ def test_what_a_machine_cannot_do_is_not_ok(faults: Any, backend: str) -> None:
         attempt(faults, backend, skip)
 
 
-def test_every_result_has_a_line_and_one_failure_is_enough(
-    faults: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_result_has_a_line_and_one_failure_is_enough(faults: Any, capsys: pytest.CaptureFixture[str]) -> None:
     report_of, result_of = faults("report").Report, faults("report").Result
     row = faults("table").Row("1", "it breaks", "it holds", None, True, False, 10.0, BACKENDS)
     report = report_of()
@@ -126,20 +124,38 @@ def test_every_result_has_a_line_and_one_failure_is_enough(
     assert not report.failed
     report.take(result_of(row, "trio", ["p99 3 ms (<= 2 ms)"], ["p99 3 ms (<= 2 ms)"], "", 1.0, ""))
     assert report.failed
-    table = tmp_path / "table.md"
-    report.close(3.0, argparse.Namespace(seed=5, markdown=str(table)))
+    report.close(3.0, argparse.Namespace(seed=5))
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
         "1 asyncio 1.2 s ok [p99 1 ms (<= 2 ms)]".split(),
         "1 trio 0.0 s skipped: no cgroup | here".split(),
         "1 trio 1.0 s FAILED: p99 3 ms (<= 2 ms)".split(),
         "1 ok, 1 failed, 1 skipped in 3 s (seed 5)".split(),
     ]
-    rows = table.read_text().splitlines()[4:]
-    assert rows == [
-        "| 1 | it breaks | it holds | asyncio | ok | p99 1 ms (<= 2 ms) |",
-        "| 1 | it breaks | it holds | trio | skipped: no cgroup \\| here |  |",
-        "| 1 | it breaks | it holds | trio | FAILED: p99 3 ms (<= 2 ms) | p99 3 ms (<= 2 ms) |",
+
+
+def test_the_pages_keep_the_last_run_of_each_row(faults: Any, tmp_path: Path) -> None:
+    result_of, row_of, pages = faults("report").Result, faults("table").Row, faults("pages")
+    rows = {
+        name: row_of(name, f"{name} breaks", f"{name} holds", None, True, False, 10.0, BACKENDS) for name in ("1", "x")
+    }
+    for page in pages.HEADS:
+        (tmp_path / page).write_text("before\n<!-- results -->\n<!-- end of results -->\nafter\n")
+
+    def lines(page: str) -> list[str]:
+        text = (tmp_path / page).read_text()
+        assert text.startswith("before\n<!-- results -->\n| ")
+        assert text.endswith("|\n<!-- end of results -->\nafter\n")
+        return [line.rsplit("|", 2)[0] for line in text.splitlines()[4:-2]]
+
+    pages.update([result_of(rows["x"], "trio", [], [], "no | such", 1.0, "")], rows, tmp_path)
+    pages.update([result_of(rows["1"], "trio", [], ["late"], "", 1.0, "")], rows, tmp_path)
+    pages.update([result_of(rows["1"], "trio", ["p99 1 ms (<= 2 ms)"], [], "", 1.0, "")], rows, tmp_path)
+    assert lines("faults.md") == [
+        "| 1 | 1 breaks | 1 holds | trio | ok | p99 1 ms (<= 2 ms) ",
+        "| x | x breaks | x holds | trio | skipped: no / such |  ",
     ]
+    fault, expected = faults("chinese").FAULTS["1"]
+    assert lines("faults.zh-CN.md")[0] == f"| 1 | {fault} | {expected} | trio | ok | p99 1 ms (<= 2 ms) "
 
 
 def test_the_command_line_knows_its_rows() -> None:
