@@ -97,6 +97,8 @@ class Link:
         self._answered_close = False
         """Whether the close frame that was sent answered the peer's."""
         self._late_pong: bytes | None = None
+        self._seen_reads = 0
+        self._heard_at = 0.0
         self._watched_ping = -math.inf
         self._reads = 0
         """What the reader had counted when that ping was first seen to be waiting for its pong."""
@@ -125,8 +127,11 @@ class Link:
 
     @property
     def heard_at(self) -> float:
-        """When bytes last came, by ``time.monotonic()``."""
-        return self._receiver.heard_at
+        """When bytes last came, by ``time.monotonic()``: now, if any have come since it was last asked."""
+        if self._reader.reads != self._seen_reads:
+            self._seen_reads = self._reader.reads
+            self._heard_at = time.monotonic()
+        return self._heard_at
 
     @property
     def binary(self) -> int:
@@ -144,7 +149,8 @@ class Link:
                 try:
                     if not self.open:
                         self._cut_soon()
-                    self._take(self._reader.feed(self._early))
+                    if self._early:
+                        self._take(self._reader.feed(self._early))
                     self.flush()
                     if not self._eof:
                         await self._receiver.run()

@@ -224,8 +224,10 @@ class UpstreamLink:
         name = self.upstream.name
         while True:
             await anyio.sleep(LOOK)
+            # Asked first: what it finds is never later than now.
+            heard_at = link.heard_at
             now = time.monotonic()
-            step = self.liveness.look(now, link.heard_at)
+            step = self.liveness.look(now, heard_at)
             if step is Step.PING:
                 key = os.urandom(4) if self._masked else None
                 self.lane.offer_control(frame(b"", 9) if key is None else masked_frame(b"", key, 9))
