@@ -32,42 +32,72 @@ HOUR, DAY = 3600.0, 86400.0
 async def jumping_clock(case: Case) -> None:
     with TemporaryDirectory() as folder:
         clock = Path(folder) / "clock"
-        clock.write_text("+0\n")
-        environment = faketime_environment(clock)
-        async with Simulator(10001, seed=case.seed, heartbeat=3.0) as sim, RecordingClient() as bot:
-            config = f'[[upstream]]\nurl = "{await sim.listen()}"\n'
-            config += client("bot", await bot.listen(), "heartbeat = 1.0")
-            async with run_program(case, config, environment=environment) as program:
-                await bot.wait_for(lambda: len(bot.meta) > 0)
+        _set(clock, "+0")
+        async with (
+            Simulator(10001, seed=case.seed, heartbeat=3.0) as sim,
+            RecordingClient() as bot,
+            RecordingClient(record=False) as control,
+        ):
+            upstream = f'[[upstream]]\nurl = "{await sim.listen()}"\n'
+            config = upstream + client("bot", await bot.listen(), "heartbeat = 1.0")
+            usual = upstream + client("control", await control.listen(), "heartbeat = 1.0")
+            async with (
+                run_program(case, config, environment=faketime_environment(clock)) as program,
+                run_program(case, usual),
+                anyio.create_task_group() as tasks,
+            ):
                 numbers = Numbers(sim)
-                beats: list[float] = []
-                seen: list[int] = []
-
-                async def watch() -> None:
-                    while True:
-                        await bot.wait_for(lambda: len(bot.meta) > 1 + len(beats), timeout=60)
-                        beats.append(time.monotonic())
-                        seen.append(bot.meta[-1]["time"] - int(time.time()))
-
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(watch)
-                    for jump in ("+0", "+1d", "-1d", "+1", "-1"):
-                        clock.write_text(f"{jump}\n")
-                        await numbers.run(50.0, 4.0)
-                    tasks.cancel_scope.cancel()
+                beats = {one: _Beats(one) for one in (bot, control)}
+                for one in (bot, control):
+                    await one.wait_for(lambda one=one: len(one.meta) > 0)  # type: ignore[misc]
+                    tasks.start_soon(beats[one].watch)
+                for jump in ("+0", "+1d", "-1d", "+1", "-1"):
+                    _set(clock, jump)
+                    await numbers.run(50.0, 4.0)
                 await bot.received(numbers.sent)
                 program.child.signal(signal.SIGTERM)
                 await program.child.over(40)
                 stats = program.statistics()
+                tasks.cancel_scope.cancel()
         # Else the clock has not been moved at all, and nothing was tried.
-        case.figure("the relay's clock went from", min(seen) / HOUR, " h", most=-23.0)
-        case.figure("to", max(seen) / HOUR, " h", least=23.0)
-        gaps = [later - earlier for earlier, later in zip(beats, beats[1:], strict=False)]
-        case.figure("longest between heartbeats", max(gaps), " s", most=2.0)
-        case.figure("shortest", min(gaps), " s", least=0.5)
+        case.figure("the relay's clock went from", min(beats[bot].apart) / HOUR, " h", most=-23.0)
+        case.figure("to", max(beats[bot].apart) / HOUR, " h", least=23.0)
+        # On a busy machine a relay whose clock is right may be late, too.
+        late = max(beats[control].gaps())
+        case.figure("longest between heartbeats", max(beats[bot].gaps()), " s", most=max(2.0, late + 0.5))
+        case.note(f"{late:.2f} s beside it, with the right time")
+        case.figure("shortest", min(beats[bot].gaps()), " s", least=0.5)
         case.figure("events lost", sum(stats["bot"].dropped.values()), exactly=0)
         case.check(numbers_of(bot.events) == list(range(numbers.sent)), "not everything in order")
         case.figure("links", stats["bot"].connects, exactly=1)
+
+
+def _set(clock: Path, to: str) -> None:
+    # In one piece: a file that is empty for a moment is a jump of its own.
+    clock.with_suffix(".new").write_text(f"{to}\n")
+    clock.with_suffix(".new").replace(clock)
+
+
+class _Beats:
+    """When a client's heartbeats come, and how far the clock they carry is off."""
+
+    def __init__(self, client: RecordingClient) -> None:
+        self.apart: list[int] = []
+        """In seconds."""
+        self._client = client
+        self._at: list[float] = []
+
+    async def watch(self) -> None:
+        """For ever."""
+        client = self._client
+        while True:
+            await client.wait_for(lambda: len(client.meta) > 1 + len(self._at), timeout=60)
+            self._at.append(time.monotonic())
+            self.apart.append(client.meta[len(self._at)]["time"] - int(time.time()))
+
+    def gaps(self) -> list[float]:
+        """Seconds from one to the next."""
+        return [later - earlier for earlier, later in zip(self._at, self._at[1:], strict=False)]
 
 
 @row(

@@ -97,11 +97,11 @@ class Link:
         self._answered_close = False
         """Whether the close frame that was sent answered the peer's."""
         self._late_pong: bytes | None = None
-        self._seen_reads = 0
-        self._heard_at = 0.0
         self._watched_ping = -math.inf
         self._reads = 0
         """What the reader had counted when that ping was first seen to be waiting for its pong."""
+        self._heard = 0
+        self._heard_at = 0.0
         self._progress = 0
         self._progress_at = math.inf
         self.writer: Writer | None = None
@@ -127,10 +127,9 @@ class Link:
 
     @property
     def heard_at(self) -> float:
-        """When bytes last came, by ``time.monotonic()``: now, if any have come since it was last asked."""
-        if self._reader.reads != self._seen_reads:
-            self._seen_reads = self._reader.reads
-            self._heard_at = time.monotonic()
+        """When bytes were last found to have come, by ``time.monotonic()``: as fine as one looks."""
+        if self._reader.reads != self._heard:
+            self._heard, self._heard_at = self._reader.reads, time.monotonic()
         return self._heard_at
 
     @property
