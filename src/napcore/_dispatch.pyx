@@ -221,6 +221,9 @@ cdef enum:
 cdef enum:
     TRY_AGAIN_LATER = 1013
 
+cdef enum:
+    LATE = 5  # seconds after which an event leaves at the pace of catching up
+
 assert [int(outcome) for outcome in OUTCOMES] == list(range(NOT_HELD + 1))
 assert _DROP_REASONS[OLDEST] == "oldest" and _DROP_REASONS[UNCERTAIN] == "uncertain"
 assert len(_DROP_REASONS) == DROP_REASON_COUNT
@@ -518,7 +521,7 @@ cdef int deliver(Batch *batch, Parcel *parcel, Py_ssize_t count, double now) exc
     cdef Lane *lane
     cdef Py_ssize_t at, newly = 0, taken = 0, queued = 0
     # Else each outbox has to look at its age.
-    cdef bint fresh = now < parcel.born + shortest_lifetime and now - parcel.born <= LATE
+    cdef bint fresh = now < parcel.born + shortest_lifetime
     # They are counted together afterwards; until then none may be the last to let it go.
     parcel.loads += <unsigned> count
     parcel.holders += <unsigned> count
@@ -553,7 +556,7 @@ cdef int deliver(Batch *batch, Parcel *parcel, Py_ssize_t count, double now) exc
 cdef inline bint is_ready(Lane *lane) noexcept:
     """Whether there is something to send, or the link is to be closed."""
     cdef PyObject *box = lane.box
-    if box == NULL or (<Outbox> box).presence != LINKED:
+    if box == NULL or lane.presence != LINKED:
         return False
     if lane.tail != lane.waiting_from:
         return True

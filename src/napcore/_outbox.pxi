@@ -3,7 +3,7 @@
 cdef enum:
     LINKED, HELD, HOLD_OVER, NO_HOLD  # the presence of a link, and what is held without one
 
-# Of any outbox ever made: an event that is younger is stale for none.
+# Of any outbox ever made: an event that is younger is neither stale nor late for any.
 cdef double shortest_lifetime = INFINITY
 
 
@@ -84,8 +84,11 @@ cdef class Outbox:
         self.lifetimes[<int> EventClass.REQUEST] = positive("request_ttl", request_ttl)
         self.lifetimes[<int> EventClass.META] = self.lifetimes[<int> EventClass.NOTICE]
         self.lifetimes[A_KEPT_MESSAGE] = self.lifetimes[A_MESSAGE]
+        self.watch = LATE
         for lifetime in self.lifetimes:
-            shortest_lifetime = min(shortest_lifetime, lifetime)
+            self.watch = min(self.watch, <double> lifetime)
+        self.watch *= 0.999  # a difference is not rounded as a sum is
+        shortest_lifetime = min(shortest_lifetime, self.watch)
         start_pace(&self.pace, RATE if catch_up_rate is None else positive("catch_up_rate", catch_up_rate))
 
     def __cinit__(self):
@@ -141,7 +144,7 @@ cdef class Outbox:
     @property
     def holding(self):
         """Whether there is no link, so that events wait for one, or are not taken."""
-        return self.presence != LINKED
+        return self.lane.presence != LINKED
 
     @property
     def unconfirmed(self):
@@ -392,7 +395,7 @@ cdef class Outbox:
 
     def hold(self):
         """There is no link: until ``resume``, ``disconnect`` means ``drop_oldest``, and nobody is told of events."""
-        self.presence = HELD
+        self.lane.presence = HELD
         self.rest()
 
     def end_hold(self, bint everything=False):
@@ -407,7 +410,7 @@ cdef class Outbox:
         cdef int64_t count = 0
         cdef Parcel *parcel
         self.note_peak()
-        self.presence = NO_HOLD if everything else HOLD_OVER
+        self.lane.presence = NO_HOLD if everything else HOLD_OVER
         # Whatever runs when a payload is let go finds the lane in order.
         batches_under_way += 1
         while at != lane.waiting_from:
@@ -435,7 +438,7 @@ cdef class Outbox:
 
     def resume(self):
         """There is a link again."""
-        self.presence = LINKED
+        self.lane.presence = LINKED
         self.rest()
 
     def tick(self, double now):
@@ -491,14 +494,16 @@ cdef class Outbox:
         if self.control_staged == PyList_GET_SIZE(self.control):
             while lane.waiting_from != lane.tail and events < max_events and count < room:
                 parcel = lane.ring[lane.waiting_from & lane.mask]
-                if self.drop_if_unfit(parcel, now):
-                    continue
+                late = False
+                if now - parcel.born >= self.watch:
+                    if self.drop_if_unfit(parcel, now):
+                        continue
+                    late = now - parcel.born > LATE
+                    if late and pause_of(&self.pace, now, self.live()) > 0:
+                        break
                 if not PyBytes_CheckExact(<object> parcel.payload) and not isinstance(<object> parcel.payload, bytes):
                     self.unstage()
                     raise TypeError("an Event cannot be written, offer bytes")
-                late = now - parcel.born > LATE
-                if late and pause_of(&self.pace, now, self.live()) > 0:
-                    break
                 if count and total + parcel.size > max_bytes:
                     break
                 if late:
@@ -536,7 +541,6 @@ cdef class Outbox:
                 self.written_to += 1
                 self.last_written = parcel.sequence
                 if not self.at_least_once:
-                    self.copied_from += 1
                     lane.bytes_left += parcel.size
                     unload(parcel)
             else:
@@ -547,6 +551,8 @@ cdef class Outbox:
                 self.control_bytes -= frame_size
                 control_done += 1
             event = False
+        if not self.at_least_once:
+            self.copied_from = self.written_to
         if control_done:
             del self.control[:control_done]
         self.torn = left
@@ -643,6 +649,7 @@ cdef class Outbox:
         if largest >= self.written_to:
             self.written_to += 1
         self.frame_bound = max(<int64_t> parcel.size - 1, <int64_t> 0)
+        self.watch = -INFINITY
         lane.max_frame = <uint32_t> min(self.frame_bound, <int64_t> UINT32_MAX)
         self.drops[TOO_LARGE] += 1
         count_drops(1)
@@ -701,7 +708,7 @@ cdef class Outbox:
         if (
             self.closing
             or parcel.size > self.frame_bound
-            or self.presence >= HOLD_OVER
+            or self.lane.presence >= HOLD_OVER
             or self.is_stale(parcel, now)
         ):
             outcome = self.refuse(parcel, now)
@@ -711,7 +718,7 @@ cdef class Outbox:
         while (self.counted() >= self.max_events or parcel.size > lane.bytes_left) and (
             lane.waiting_from != lane.tail or self.copied_from != self.written_to
         ):
-            if self.overflow == 1 or (self.overflow == 2 and self.presence == LINKED):
+            if self.overflow == 1 or (self.overflow == 2 and self.lane.presence == LINKED):
                 return self.overflown()
             if lane.waiting_from == lane.tail:
                 self.forget_copy()
@@ -732,7 +739,7 @@ cdef class Outbox:
         """How many more offers are taken for sure, as long as their size allows it."""
         cdef int64_t free_places = self.capacity - (self.lane.tail - self.confirmed_to)
         cdef int64_t allowed = self.max_events - self.counted()
-        if self.presence >= HOLD_OVER:
+        if self.lane.presence >= HOLD_OVER:
             allowed = 0
         self.lane.credits = <int32_t> max(min(free_places, allowed, <int64_t> INT32_MAX), <int64_t> 0)
 
@@ -754,7 +761,7 @@ cdef class Outbox:
             reason, outcome = TOO_LARGE, OVERSIZE
         elif self.is_stale(parcel, now):
             reason, outcome = TTL, STALE
-        elif self.presence == NO_HOLD or (self.presence == HOLD_OVER and parcel.event_class != A_REQUEST):
+        elif self.lane.presence == NO_HOLD or (self.lane.presence == HOLD_OVER and parcel.event_class != A_REQUEST):
             reason, outcome = HOLD, NOT_HELD
         else:
             return QUEUED

@@ -182,11 +182,13 @@ class Outbox(EventLane):
             if self._drop_if_unfit(now):
                 continue
             entry = self._lane[0]
+            late = self._is_late(entry, now)
+            if late and self._pace.pause(now, self._live()) > 0:
+                break
             if not isinstance(entry.payload, bytes):
                 self._unstage()
                 raise TypeError("an Event cannot be written, offer bytes")
-            late = self._is_late(entry, now)
-            if (late and self._pace.pause(now, self._live()) > 0) or (frames and total + entry.size > max_bytes):
+            if frames and total + entry.size > max_bytes:
                 break
             if late:
                 self._go_late(1)

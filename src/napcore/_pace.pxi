@@ -1,6 +1,5 @@
 # Part of _dispatch.pyx: how fast what is late may leave an outbox.
 
-cdef double LATE = 5.0
 cdef double RATE = 50.0
 cdef double TIMES_LIVE = 4.0
 cdef double LIVE_WINDOW = 10.0
