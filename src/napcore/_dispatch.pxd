@@ -53,6 +53,13 @@ cdef struct Lane:
     uint32_t touched  # by the batch under way
 
 
+cdef struct Pace:
+    # A bucket of what is late, see _pace_py.
+    double rate, tokens, filled_at
+    double began, last  # of the windows over which the live rate is taken
+    int64_t live_then
+
+
 cdef struct KindSlot:
     # What the kinds of an event decide; the rows themselves are in Router.kind_rows.
     PyObject *kind  # owned; NULL: the slot is free
@@ -83,6 +90,11 @@ cdef class Outbox:
     cdef uint64_t capacity  # a power of two, or 0
     cdef uint64_t confirmed_to, copied_from, written_to, staged_to
     cdef readonly bint at_least_once
+    cdef int presence  # of a link
+    cdef readonly int64_t caught_up
+    cdef int64_t aged  # events that were late when they came
+    cdef Pace pace
+    cdef double gathered_at
     cdef int64_t refused, most_queued
     cdef int64_t max_events, bytes_bound, frame_bound
     cdef int64_t holes  # places between waiting_from and the tail whose events were evicted; the first is none
@@ -108,8 +120,11 @@ cdef class Outbox:
     cdef int64_t confirm_to(self, int64_t sequence) noexcept
     cdef int64_t flight_sequence(self) noexcept
     cdef void unstage(self) noexcept
-    cdef int put(self, Parcel *parcel) except -1
-    cdef int refuse(self, Py_ssize_t size) noexcept
+    cdef int64_t live(self) noexcept
+    cdef double pause_at(self, double now) noexcept
+    cdef void go_late(self, int64_t count) noexcept
+    cdef int put(self, Parcel *parcel, double now) except -1
+    cdef int refuse(self, Parcel *parcel, double now) noexcept
     cdef bint is_stale(self, Parcel *parcel, double now) noexcept
     cdef int overflown(self) noexcept
     cdef void close_lane(self) noexcept
