@@ -64,9 +64,37 @@ def programs() -> list[bytes]:
     return [chance.randbytes(size) for size in (30, 90, 180, 300, 600) for _ in range(4)]
 
 
+def frames() -> list[bytes]:
+    """What comes in over a WebSocket, behind the two bytes that say how it is read; each in both roles."""
+    text = "\u6c49\u5b57 and letters".encode()
+    streams = [
+        [(0x81, b""), (0x81, b"x"), (0x81, text)],
+        [(0x01, text[:2]), (0x89, b"ping"), (0x00, text[2:4]), (0x8A, b"12345678"), (0x80, text[4:])],
+        [(0x82, b"\xff" * 200), (0x02, b"\x80"), (0x80, b"\x81"), (0x81, text * 12)],
+        [(0x81, b"x"), (0x88, (1000).to_bytes(2, "big") + text), (0x81, b"y")],
+        [(0x88, b"")],
+        [(0x88, (4999).to_bytes(2, "big"))],
+        [(0x01, b""), *[(0x00, b"x")] * 4, (0x80, b"y"), (0x81, b"z" * 700)],
+        [(0x81, "\U0001f600".encode() * 40 + b"a" * 70), (0x81, b"a" * 126)],
+        [(0x89, b"p" * 125)] * 3,
+    ]
+    found = []
+    for number, stream in enumerate(streams):
+        for masked in (0, 1):
+            data = bytes((masked | number % 12 << 1, (0, 1, 7, 40)[number % 4]))
+            for first, payload in stream:
+                size = len(payload)
+                data += bytes((first, masked << 7 | (size if size < 126 else 126)))
+                data += size.to_bytes(2, "big") if size > 125 else b""
+                # A key of zeros: what is masked can be read, and changed, in the input.
+                data += bytes(4 * masked) + payload
+            found.append(data)
+    return found
+
+
 def write(kind: str, folder: Path) -> None:
     """Write the seeds of this kind into ``folder``, which may hold finds of earlier runs."""
     folder.mkdir(parents=True, exist_ok=True)
-    seeds = {"documents": documents, "messages": messages, "programs": programs}[kind]()
+    seeds = {"documents": documents, "messages": messages, "frames": frames, "programs": programs}[kind]()
     for number, seed in enumerate(seeds):
         (folder / f"seed-{number:03d}").write_bytes(seed)

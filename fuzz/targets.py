@@ -39,7 +39,7 @@ class Target:
     name: str
     file: str
     seeds: str
-    """What its input is: ``documents``, ``messages`` or ``programs``."""
+    """What its input is: ``documents``, ``messages``, ``frames`` or ``programs``."""
     longest: int
     """Longest input in bytes."""
 
@@ -54,10 +54,12 @@ TARGETS: Final = (
     Target("index", "index.c", "programs", 600),
     Target("text", "text.c", "programs", 600),
     Target("convert", "convert.c", "messages", 1024),
+    Target("reader", "reader.c", "frames", 1024),
     Target("peek", "peek.py", "documents", 1024),
     Target("outbox", "outbox.py", "programs", 300),
     Target("texts", "texts.py", "programs", 400),
     Target("message", "message.py", "messages", 512),
+    Target("frames", "frames.py", "frames", 512),
     Target("paths", "paths.py", "programs", 200),
     Target("expression", "expression.py", "programs", 600),
 )
@@ -157,7 +159,7 @@ def run_target(target: Target, build: Path, command: list[str], seconds: int) ->
         *(f"-max_total_time={seconds}", f"-max_len={target.longest}", "-timeout=20", "-rss_limit_mb=1500"),
         *("-print_final_stats=1", f"-artifact_prefix={finds}/{target.name}-"),
     ]
-    if target.seeds != "programs":
+    if target.seeds in ("documents", "messages"):
         options.append(f"-dict={ROOT / 'fuzz' / 'json.dict'}")
     log = build / f"{target.name}.log"
     timed_out = False

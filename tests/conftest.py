@@ -88,6 +88,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("slow")
         elif item.path.is_relative_to(here / "e2e"):
             item.add_marker("e2e")
+        elif item.path.is_relative_to(here / "autobahn"):
+            item.add_marker("autobahn")
 
 
 @pytest.fixture(scope="module")

@@ -22,14 +22,16 @@ from napcore.core.config import Config
 from napcore.core.stats import CallStatistics, ClientStatistics, RelayStatistics
 from napcore.net.client import RemoteClient
 from napcore.net.local import Account, Subscription
+from napcore.net.thread import ThreadSubscription
 from napcore.net.upstream import Upstream
+from napcore.net.watchdog import Watchdog
 from napcore.net.ws_server import Listener
 
 DOCUMENTED = {
     "events": {"Event", "Request", "Response", "Segment", "peek", "peek_frame", "peek_request"},
     "messages": {"convert_event", "format_message", "parse_message", "plain_text"},
     "in process": {"Filter", "Hub", "HubClient", "Outcome", "Policy", "Report", "TextIndex"},
-    "over the network": {"Config", "Relay", "load_config", "run"},
+    "over the network": {"Config", "Relay", "RelayThread", "load_config", "run", "start_thread", "watch_loop"},
     "errors": {
         "ActionFailed",
         "AmbiguousAccount",
@@ -48,10 +50,24 @@ DOCUMENTED = {
 LAZY = {
     "Config": "napcore.core.config",
     "Relay": "napcore.net.relay",
+    "RelayThread": "napcore.net.thread",
     "load_config": "napcore.edge.settings",
     "run": "napcore.net.runner",
+    "start_thread": "napcore.net.thread",
+    "watch_loop": "napcore.net.watchdog",
 }
-REACHED = (Account, CallStatistics, ClientStatistics, Listener, RelayStatistics, RemoteClient, Subscription, Upstream)
+REACHED = (
+    Account,
+    CallStatistics,
+    ClientStatistics,
+    Listener,
+    RelayStatistics,
+    RemoteClient,
+    Subscription,
+    ThreadSubscription,
+    Upstream,
+    Watchdog,
+)
 """Classes users meet as results of public methods."""
 
 SECRET = "canary-secret-0123456789"

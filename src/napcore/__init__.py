@@ -1,7 +1,7 @@
 """napcore: the dispatch core for QQ / OneBot 11 bots.
 
-What does no I/O is imported with the package; ``Relay``, ``run``, ``Config`` and ``load_config``
-are loaded when they are first used.
+What does no I/O is imported with the package; ``Relay``, ``run``, ``start_thread``, ``Config`` and
+their like are loaded when they are first used.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from napcore.edge.settings import load_config
     from napcore.net.relay import Relay
     from napcore.net.runner import run
+    from napcore.net.thread import RelayThread, start_thread
+    from napcore.net.watchdog import watch_loop
 
 __all__ = (
     "COMPILED",
@@ -70,6 +72,7 @@ __all__ = (
     "OutcomeUnknown",
     "Policy",
     "Relay",
+    "RelayThread",
     "Report",
     "Request",
     "Response",
@@ -85,6 +88,8 @@ __all__ = (
     "peek_request",
     "plain_text",
     "run",
+    "start_thread",
+    "watch_loop",
 )
 
 __version__ = "0.1.0"
@@ -92,8 +97,11 @@ __version__ = "0.1.0"
 _LAZY = {
     "Config": "napcore.core.config",
     "Relay": "napcore.net.relay",
+    "RelayThread": "napcore.net.thread",
     "load_config": "napcore.edge.settings",
     "run": "napcore.net.runner",
+    "start_thread": "napcore.net.thread",
+    "watch_loop": "napcore.net.watchdog",
 }
 
 logging.getLogger("napcore").addHandler(logging.NullHandler())

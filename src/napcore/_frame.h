@@ -6,6 +6,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#if (defined(__GNUC__) || defined(__clang__)) && defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 /* How many bytes the head of a frame with a payload of this size has, without a masking key. */
 static inline size_t nc_frame_head_size(uint64_t size) { return size < 126 ? 2 : size < 65536 ? 4 : 10; }
 
@@ -47,6 +51,38 @@ static inline void nc_mask(uint8_t *out, const uint8_t *data, size_t size, const
         memcpy(out + at, &word, 8);
     }
     for (; at < size; at++) out[at] = data[at] ^ key[at % 4];
+}
+
+#if (defined(__GNUC__) || defined(__clang__)) && defined(__x86_64__)
+/* As many bytes as fill vectors; returns how many. */
+__attribute__((target("avx2"))) static inline size_t nc_mask_avx2(
+    uint8_t *out, const uint8_t *data, size_t size, const uint8_t *key)
+{
+    uint32_t word;
+    __m256i mask;
+    size_t at;
+
+    memcpy(&word, key, 4);
+    mask = _mm256_set1_epi32((int)word);
+    for (at = 0; size - at >= 32; at += 32) {
+        const __m256i piece = _mm256_loadu_si256((const __m256i *)(const void *)(data + at));
+
+        _mm256_storeu_si256((__m256i *)(void *)(out + at), _mm256_xor_si256(piece, mask));
+    }
+    return at;
+}
+#endif
+
+/* nc_mask with AVX2 where simd is 2; out may be data. */
+static inline void nc_mask_wide(uint8_t *out, const uint8_t *data, size_t size, const uint8_t *key, int simd)
+{
+    size_t at = 0;
+
+#if (defined(__GNUC__) || defined(__clang__)) && defined(__x86_64__)
+    if (simd == 2 && size >= 32) at = nc_mask_avx2(out, data, size, key);
+#endif
+    (void)simd;
+    nc_mask(out + at, data + at, size - at, key);
 }
 
 #endif

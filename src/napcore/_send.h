@@ -1,4 +1,4 @@
-/* Handing several pieces of memory to a socket at once, without waiting. Python-free. */
+/* Handing several pieces of memory to a socket at once, and taking what it has, without waiting. Python-free. */
 #ifndef NAPCORE_SEND_H
 #define NAPCORE_SEND_H
 
@@ -19,6 +19,20 @@ static inline ptrdiff_t nc_send(int descriptor, nc_part *parts, int count)
     (void)parts;
     (void)count;
     return -1;
+}
+
+static inline ptrdiff_t nc_receive(int descriptor, void *out, size_t size)
+{
+    (void)descriptor;
+    (void)out;
+    (void)size;
+    return 0;
+}
+
+static inline int nc_would_block(ptrdiff_t result)
+{
+    (void)result;
+    return 0;
 }
 #else
 #define NC_CAN_SEND 1
@@ -52,6 +66,23 @@ static inline ptrdiff_t nc_send(int descriptor, nc_part *parts, int count)
     if (sent >= 0) return sent;
     /* ENOBUFS: the kernel is short of memory for now. */
     return errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS ? 0 : -(ptrdiff_t)errno;
+}
+
+/* How many bytes came, 0 when no more will, -errno when there are none now or the connection is gone. */
+static inline ptrdiff_t nc_receive(int descriptor, void *out, size_t size)
+{
+    ssize_t taken;
+
+    do {
+        taken = recv(descriptor, out, size, MSG_DONTWAIT);
+    } while (taken < 0 && errno == EINTR);
+    return taken >= 0 ? taken : -(ptrdiff_t)errno;
+}
+
+/* Whether such a result says that there may be more later. */
+static inline int nc_would_block(ptrdiff_t result)
+{
+    return result == -EAGAIN || result == -EWOULDBLOCK || result == -ENOBUFS;
 }
 #endif
 

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, auto_pickle=False
-"""The compiled writer: gathered sends from an outbox into its socket.
+"""The compiled writer and reader: gathered sends from an outbox into its socket, and messages out of one.
 
 What everything here does is specified by its plain twin, ``_wire_py``.
 """
@@ -7,7 +7,7 @@ What everything here does is specified by its plain twin, ``_wire_py``.
 import os
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport _PyBytes_Resize, PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.list cimport PyList_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
@@ -18,6 +18,7 @@ from libc.string cimport memcpy
 
 from napcore._dispatch cimport Outbox
 
+from napcore._dispatch import SIMD as _SIMD
 from napcore.types import Flushed
 
 cdef extern from "_send.h" nogil:
@@ -43,7 +44,6 @@ cdef enum:
 
 cdef enum:
     PING = 9
-    PONG_BYTE = 0x8A  # of a final frame
     PING_SIZE = 14  # head, masking key, sequence
     CHUNK = 65536
     FEWEST_EVENTS = 64
@@ -55,6 +55,7 @@ cdef enum:
     LINKS = 128  # in one slice: the loop is held for half a millisecond
 
 cdef double PING_INTERVAL = 1.0
+cdef int SIMD_LEVEL = ("off", "sse2", "avx2").index(_SIMD)
 cdef tuple FLUSHED = tuple(Flushed)
 
 assert [int(one) for one in FLUSHED] == [DONE, MORE, BLOCKED, LOST, LATER]
@@ -198,24 +199,6 @@ cdef class Writer:
         if PyBytes_GET_SIZE(data) != 8:
             return False
         return self.answer(read_number(<const uint8_t *> PyBytes_AS_STRING(data)))
-
-    def take_pong(self, bytes data not None):
-        """``pong`` for received bytes that may be one frame, and are known to begin one.
-
-        False: they are no whole pong with 8 bytes in it, and have to be read the ordinary way.
-        """
-        cdef const uint8_t *raw = <const uint8_t *> PyBytes_AS_STRING(data)
-        cdef uint8_t[8] number
-        if self.masked:
-            if PyBytes_GET_SIZE(data) != 10 or raw[0] != PONG_BYTE or raw[1] != 8:
-                return False
-            self.answer(read_number(raw + 2))
-        else:
-            if PyBytes_GET_SIZE(data) != 14 or raw[0] != PONG_BYTE or raw[1] != 0x88:
-                return False
-            nc_mask(number, raw + 6, 8, raw + 2)
-            self.answer(read_number(number))
-        return True
 
     cdef bint answer(self, int64_t sequence) noexcept:
         """``pong`` for what it carries."""
@@ -404,50 +387,7 @@ cdef int64_t read_number(const uint8_t *data) noexcept:
     return <int64_t> number
 
 
-def take_texts(bytes data not None, bint masked, Py_ssize_t limit):
-    """The text messages that received bytes begin with, and how many bytes those took.
-
-    ``data`` begins a frame, with no message under way. Whole messages of one frame are taken, of
-    at most ``limit`` bytes and by the rules (RFC 6455, 5.2; ``masked``: from a client), up to the
-    first frame that is something else; that and what follows has to be read the ordinary way.
-    Whether they are UTF-8 is not looked at.
-    """
-    cdef const uint8_t *raw = <const uint8_t *> PyBytes_AS_STRING(data)
-    cdef Py_ssize_t end = PyBytes_GET_SIZE(data), at = 0, head
-    cdef uint64_t size
-    cdef unsigned mask_bit = 0x80 if masked else 0
-    cdef list messages = []
-    cdef bytes message
-    while end - at >= 2 and raw[at] == 0x81 and (raw[at + 1] & 0x80) == mask_bit:
-        head = 2
-        size = raw[at + 1] & 0x7F
-        if size == 126:
-            if end - at < 4:
-                break
-            head = 4
-            size = <unsigned> raw[at + 2] << 8 | raw[at + 3]
-            if size < 126:
-                break
-        elif size == 127:
-            if end - at < 10:
-                break
-            head = 10
-            size = <uint64_t> read_number(raw + at + 2)
-            if size < 65536:
-                break
-        if masked:
-            head += 4
-        if size > <uint64_t> limit or end - at < head or <uint64_t> (end - at - head) < size:
-            break
-        if masked:
-            # Made empty: of one byte and filled at once it would be the interpreter's own.
-            message = PyBytes_FromStringAndSize(NULL, size)
-            nc_mask(<uint8_t *> PyBytes_AS_STRING(message), raw + at + head, size, raw + at + head - 4)
-        else:
-            message = PyBytes_FromStringAndSize(<const char *> raw + at + head, size)
-        messages.append(message)
-        at += head + <Py_ssize_t> size
-    return messages, at
+include "_reader.pxi"
 
 
 def flush_ready(list owners not None, double now):

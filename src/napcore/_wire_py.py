@@ -17,11 +17,24 @@ import os
 from collections.abc import Sequence
 from typing import Any, Final, final
 
-from napcore._frame_py import frame, mask, masked_frame
+from napcore._frame_py import frame, masked_frame
 from napcore._outbox_py import Outbox
+from napcore._reader_py import CAN_READ, MAX_FRAGMENTS, MAX_PINGS, MESSAGE_LIMIT, Assembly, Reader
 from napcore.types import Flushed
 
-__all__ = ("CAN_WRITE", "WINDOW_BYTES", "WINDOW_EVENTS", "Writer", "flush_ready", "take_texts")
+__all__ = (
+    "CAN_READ",
+    "CAN_WRITE",
+    "MAX_FRAGMENTS",
+    "MAX_PINGS",
+    "MESSAGE_LIMIT",
+    "WINDOW_BYTES",
+    "WINDOW_EVENTS",
+    "Assembly",
+    "Reader",
+    "Writer",
+    "flush_ready",
+)
 
 CAN_WRITE: Final = os.name == "posix"
 """Whether a socket's descriptor can be written to."""
@@ -202,21 +215,6 @@ class Writer:
         self._early = self._early or (self._ping is not None and self._ping[0] == sequence)
         return False
 
-    def take_pong(self, data: bytes) -> bool:
-        """``pong`` for received bytes that may be one frame, and are known to begin one.
-
-        False: they are no whole pong with 8 bytes in it, and have to be read the ordinary way.
-        """
-        if self._mask:
-            if len(data) != 10 or data[:2] != b"\x8a\x08":
-                return False
-            self.pong(data[2:])
-        else:
-            if len(data) != 14 or data[:2] != b"\x8a\x88":
-                return False
-            self.pong(bytes(byte ^ data[2 + at % 4] for at, byte in enumerate(data[6:])))
-        return True
-
     def _acknowledge(self, sequence: int) -> None:
         self.lane.confirm(sequence)
         self._outstanding = None
@@ -266,32 +264,6 @@ class Writer:
         if lane.at_least_once and (lane.in_flight >= UNCONFIRMED_EVENTS or lane.in_flight_bytes >= UNCONFIRMED_BYTES):
             return True
         return self._bounded() and (lane.in_flight * 2 >= self._width(now) or lane.in_flight_bytes * 2 >= WINDOW_BYTES)
-
-
-def take_texts(data: bytes, masked: bool, limit: int) -> tuple[list[bytes], int]:
-    """The text messages that received bytes begin with, and how many bytes those took.
-
-    ``data`` begins a frame, with no message under way. Whole messages of one frame are taken, of
-    at most ``limit`` bytes and by the rules (RFC 6455, 5.2; ``masked``: from a client), up to the
-    first frame that is something else; that and what follows has to be read the ordinary way.
-    Whether they are UTF-8 is not looked at.
-    """
-    messages: list[bytes] = []
-    at = 0
-    while len(data) - at >= 2 and data[at] == 0x81 and data[at + 1] >> 7 == masked:
-        size = data[at + 1] & 0x7F
-        wide = {126: 2, 127: 8}.get(size, 0)  # bytes of a length that does not fit into the head
-        start = at + 2 + wide + 4 * masked
-        if wide:
-            size = int.from_bytes(data[at + 2 : at + 2 + wide], "big")
-            if size < (126 if wide == 2 else 65536):
-                break
-        if len(data) < start or size > limit or len(data) - start < size:
-            break
-        message = data[start : start + size]
-        messages.append(mask(message, data[start - 4 : start]) if masked else message)
-        at = start + size
-    return messages, at
 
 
 def flush_ready(owners: Sequence[Any], now: float) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The dispatch core and its writer: the compiled ones where there are any, else their plain twins.
+"""The dispatch core, its writer and its reader: the compiled ones where there are any, else their plain twins.
 
 The choice is made once, at the first import. ``NAPCORE_PURE=1`` in the environment takes the
 plain twin even where the compiled core is installed. A compiled core that is there but cannot
@@ -11,14 +11,19 @@ import os
 from typing import TYPE_CHECKING, Final
 
 __all__ = (
+    "CAN_READ",
     "CAN_WRITE",
     "COMPILED",
     "CONTROL_LIMIT",
     "MAX_DEPTH",
+    "MAX_FRAGMENTS",
+    "MESSAGE_LIMIT",
     "SIMD",
+    "Assembly",
     "Buffer",
     "Event",
     "Outbox",
+    "Reader",
     "Report",
     "Request",
     "Response",
@@ -38,7 +43,6 @@ __all__ = (
     "peek_request",
     "plain_text",
     "sse_block",
-    "take_texts",
 )
 
 if TYPE_CHECKING:
@@ -62,13 +66,18 @@ else:
 COMPILED: Final = _core.__name__ == "napcore._dispatch"
 """Whether the compiled core is in use."""
 
+CAN_READ: Final = _wire.CAN_READ
 CAN_WRITE: Final = _wire.CAN_WRITE
 CONTROL_LIMIT: Final = _core.CONTROL_LIMIT
 MAX_DEPTH: Final = _core.MAX_DEPTH
+MAX_FRAGMENTS: Final = _wire.MAX_FRAGMENTS
+MESSAGE_LIMIT: Final = _wire.MESSAGE_LIMIT
 SIMD: Final = _core.SIMD
+Assembly = _wire.Assembly
 Buffer = _core.Buffer
 Event = _core.Event
 Outbox = _core.Outbox
+Reader = _wire.Reader
 Report = _core.Report
 Request = _core.Request
 Response = _core.Response
@@ -88,4 +97,3 @@ peek_frame = _core.peek_frame
 peek_request = _core.peek_request
 plain_text = _core.plain_text
 sse_block = _core.sse_block
-take_texts = _wire.take_texts

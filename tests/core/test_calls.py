@@ -115,6 +115,19 @@ def test_without_an_echo_the_answer_has_none(calls: Calls, client: Client) -> No
     assert answer.frame == b'{"status":"ok"}'
 
 
+@pytest.mark.parametrize(
+    ("echo", "action"), [(b'"' + b"e" * (16 << 10) + b'"', "get_status"), (b'"1"', "get_" + "x" * 1024)]
+)
+def test_what_is_kept_of_a_call_is_bounded(calls: Calls, client: Client, echo: bytes, action: str) -> None:
+    answer = calls.forward(request(echo, action), client, UPSTREAM, 0.0)
+    assert isinstance(answer, Answer)
+    assert (answer.retcode, peek_frame(answer.frame).echo) == (1400, echo)
+    assert calls.statistics().pending == 0
+    assert isinstance(
+        calls.forward(request(echo[-(16 << 10) + 1 :].replace(b"e", b'"', 1), "x" * 1024), client, UPSTREAM, 0.0), Call
+    )
+
+
 def test_colliding_echoes_go_back_to_their_askers(calls: Calls) -> None:
     first, second = Client(), Client()
     one, two, three = forward(calls, first), forward(calls, second), forward(calls, first)

@@ -15,9 +15,9 @@ def test_up_to_the_bound_everybody_waits() -> None:
 def test_who_has_been_silent_longest_makes_room() -> None:
     places = Capacity[str](handshakes=3)
     for number in range(3):
-        places.arrive(str(number), number / 8)
+        places.arrive(str(number), number / 4)
     assert places.arrive("new", GRACE) == (True, ["0"])
-    assert places.arrive("newer", GRACE + 0.125) == (True, ["1"])
+    assert places.arrive("newer", GRACE + 0.25) == (True, ["1"])
     assert places.refused == 2
 
 
@@ -29,6 +29,18 @@ def test_but_not_before_it_has_had_time_to_speak() -> None:
     assert places.arrive("newer", GRACE) == (True, ["0", "1"])
     places.leave("2")
     assert places.arrive("again", GRACE) == (True, [])
+
+
+def test_who_has_begun_to_speak_gets_as_long_again_once() -> None:
+    places: Capacity[str] = Capacity(handshakes=2)
+    places.arrive("silent", 0.0)
+    places.arrive("dribbles", 0.0)
+    places.heard("dribbles", GRACE / 2)
+    assert places.arrive("c", GRACE) == (True, ["silent"])
+    places.heard("dribbles", GRACE)
+    places.heard("nobody", GRACE)
+    assert places.arrive("d", 1.25 * GRACE) == (True, [])
+    assert places.arrive("e", 1.5 * GRACE) == (True, ["dribbles"])
 
 
 def test_a_storm_is_let_in_up_to_a_bound() -> None:

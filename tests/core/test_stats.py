@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from napcore.core.stats import CallStatistics, ClientStatistics, LossReport, RelayStatistics
+from napcore.core.stats import CallStatistics, ClientStatistics, ListenerStatistics, LossReport, RelayStatistics
 
 ALICE, BOB = object(), object()
 
@@ -75,7 +75,7 @@ def test_after_the_last_word_a_client_is_forgotten() -> None:
     assert report.due(1.0, BOB, {"oldest": 4}) == []
 
 
-@pytest.mark.parametrize("kind", [CallStatistics, ClientStatistics, RelayStatistics])
+@pytest.mark.parametrize("kind", [CallStatistics, ClientStatistics, ListenerStatistics, RelayStatistics])
 def test_snapshots_cannot_be_changed(kind: type) -> None:
     snapshot = kind(*range(len(kind._fields)))  # type: ignore[attr-defined]
     for field in kind._fields:  # type: ignore[attr-defined]

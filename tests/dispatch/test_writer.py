@@ -225,62 +225,6 @@ def test_what_is_out_in_part_counts_as_not_written(made: Any, pair: Any) -> None
     assert ledger(writer.lane) == (0, 0, queued, {"uncertain": written})
 
 
-def texts(*payloads: bytes, masked: bool) -> bytes:
-    from websockets.frames import Frame, Opcode
-
-    return b"".join(Frame(Opcode.TEXT, payload).serialize(mask=masked) for payload in payloads)
-
-
-@pytest.mark.parametrize("masked", [False, True])
-def test_whole_messages_are_taken_up_to_the_first_frame_that_is_something_else(wire: Any, masked: bool) -> None:
-    sizes = (0, 1, 125, 126, 127, 65535, 65536, 100_000)
-    payloads = [bytes(number % 251 for number in range(size)) for size in sizes]
-    data = texts(*payloads, masked=masked)
-    assert wire.take_texts(data, masked, 1 << 20) == (payloads, len(data))
-    assert wire.take_texts(data, masked, 1000)[0] == payloads[:5]
-    for cut in (1, 2, 3, 5, 9, 100, 70_000):
-        messages, taken = wire.take_texts(data[:-cut], masked, 1 << 20)
-        assert messages == payloads[: len(messages)]
-        assert taken == len(texts(*messages, masked=masked)) < len(data) - cut
-    assert wire.take_texts(b"", masked, 10) == ([], 0)
-    singles = [bytes((number,)) for number in range(256)]
-    assert wire.take_texts(texts(*singles, masked=masked), masked, 10)[0] == singles
-    assert [single[0] for single in singles] == list(range(256)), "what the interpreter shares is as it was"
-    key = b"abcd" * masked
-    bit = 0x80 * masked
-    for wrong in (
-        b"\x01" + bytes((bit | 1,)) + key + b"x",  # goes on
-        b"\x82" + bytes((bit | 1,)) + key + b"x",  # binary
-        b"\xc1" + bytes((bit | 1,)) + key + b"x",  # an extension's
-        b"\x88" + bytes((bit,)) + key,  # close
-        b"\x81" + bytes(((bit ^ 0x80) | 1,)) + b"abcd"[: 4 - len(key)] + b"x",  # masked where it must not be, or not
-        b"\x81" + bytes((bit | 126,)) + b"\0\x01" + key + b"x",  # a longer head than it needs
-        b"\x81" + bytes((bit | 127,)) + bytes(7) + b"\x01" + key + b"x",
-        b"\x81" + bytes((bit | 127,)) + b"\xff" * 8 + key + b"x",
-    ):
-        good = texts(b"good", masked=masked)
-        assert wire.take_texts(good + wrong + good, masked, 1 << 20) == ([b"good"], len(good)), wrong
-
-
-@pytest.mark.parametrize("masked", [False, True])
-def test_a_pong_as_it_comes_in(core: Any, wire: Any, masked: bool) -> None:
-    writer = wire.Writer(core.Outbox(message_ttl=math.inf), masked=masked)
-    offer(writer, b"x")
-    writer.gather(0.0)
-    writer.wrote()
-    data = (1).to_bytes(8, "big")
-    masked_data = b"\x8a\x88abcd" + bytes(byte ^ b"abcd"[at % 4] for at, byte in enumerate(data))
-    whole, other = b"\x8a\x08" + data, masked_data
-    if not masked:
-        whole, other = other, whole
-    for wrong in (b"", whole[:-1], whole + b"\x8a", other, b"\x89" + whole[1:], b"\x0a" + whole[1:]):
-        assert not writer.take_pong(wrong)
-    assert writer.take_pong(whole[:-1] + bytes((whole[-1] ^ 7,))), "a pong, if not ours"
-    assert writer.outstanding
-    assert writer.take_pong(whole)
-    assert (ledger(writer.lane), writer.outstanding) == ((1, 0, 0, {}), False)
-
-
 def test_a_torn_ping_is_finished_first(core: Any, wire: Any) -> None:
     writer = wire.Writer(core.Outbox(message_ttl=math.inf))
     offer(writer, b"event")

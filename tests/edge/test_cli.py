@@ -33,14 +33,6 @@ def english(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NAPCORE_LANG", "en")
 
 
-@pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    before = logging.getLogger().handlers[:]
-    yield
-    logging.getLogger().handlers[:] = before
-    logging.getLogger("napcore").setLevel(logging.NOTSET)
-
-
 @pytest.fixture
 def taken_port() -> Iterator[int]:
     with socket.socket() as taken:
@@ -213,7 +205,7 @@ def test_demo_fails_if_a_fast_client_missed_something(
         return scripted(9)
 
     monkeypatch.setattr(demo_module, "run_demo", run_demo)
-    assert main(["demo"]) == 1
+    assert main(["demo", "--seconds", "10"]) == 1
     told = capsys.readouterr()
     assert told.err == "reverse did not get everything: 9 of 10\nforward did not get everything: 9 of 10\n"
     assert re.split("  +", told.out.splitlines()[-3]) == ["slow", "0", "oldest 4, ttl 1", "5", "-", "-", "100"]

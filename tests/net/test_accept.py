@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -16,7 +17,7 @@ from anyio.abc import SocketAttribute, SocketStream
 
 import napcore.net.accept
 from napcore import Relay
-from napcore.net.accept import accept_all, stop_accepting
+from napcore.net.accept import Acceptor
 from napcore.net.sockets import bind
 from napcore.testing import Simulator
 
@@ -57,16 +58,17 @@ async def read(raw: socket.socket) -> bytes:
 
 async def test_connections_are_accepted_until_it_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     (listener,) = await bind("127.0.0.1", 0)
+    acceptor = Acceptor(listener)
     port = listener.extra(SocketAttribute.local_port)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(accept_all, listener, echo, tasks)
+        tasks.start_soon(acceptor.run, echo, tasks)
         made = [dial(port) for _ in range(200)]
         for number, raw in enumerate(made):
             raw.send(b"%d" % number)
         for number, raw in enumerate(made):
             assert await read(raw) == b"%d" % number
-        await stop_accepting(listener)
-        await stop_accepting(listener)
+        await acceptor.aclose()
+        await acceptor.aclose()
         with pytest.raises(ConnectionRefusedError):
             dial(port)
         made[0].send(b"still here")
@@ -75,14 +77,23 @@ async def test_connections_are_accepted_until_it_is_stopped(monkeypatch: pytest.
             raw.close()
 
 
+async def test_one_that_is_stopped_before_it_begins() -> None:
+    (listener,) = await bind("127.0.0.1", 0)
+    acceptor = Acceptor(listener)
+    await acceptor.aclose()
+    async with anyio.create_task_group() as tasks:
+        await acceptor.run(echo, tasks)
+
+
 async def test_a_shortage_of_descriptors_is_survived(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(napcore.net.accept, "LONGEST_PAUSE", 0.02)
     (listener,) = await bind("127.0.0.1", 0)
+    acceptor = Acceptor(listener)
     port = listener.extra(SocketAttribute.local_port)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(accept_all, listener, echo, tasks)
+        tasks.start_soon(acceptor.run, echo, tasks)
         await anyio.wait_all_tasks_blocked()
         dialled: list[socket.socket] = []
         with descriptors(12):
@@ -108,13 +119,14 @@ async def test_a_shortage_of_descriptors_is_survived(
             raw.send(b"again")
             assert await read(raw) == b"again"
         tasks.cancel_scope.cancel()
-    await stop_accepting(listener)
+    await acceptor.aclose()
     (told,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert "Too many open files" in told.getMessage()
 
 
 async def test_other_errors_are_the_connections_own(monkeypatch: pytest.MonkeyPatch) -> None:
     (listener,) = await bind("127.0.0.1", 0)
+    acceptor = Acceptor(listener)
     port = listener.extra(SocketAttribute.local_port)
     raw = listener.extra(SocketAttribute.raw_socket)
     errors = [ConnectionAbortedError(errno.ECONNABORTED, "aborted"), OSError(errno.EPERM, "firewall")]
@@ -133,13 +145,15 @@ async def test_other_errors_are_the_connections_own(monkeypatch: pytest.MonkeyPa
 
     async with anyio.create_task_group() as tasks:
         fake: Any = Listener()
-        tasks.start_soon(accept_all, fake, echo, tasks)
+        acceptor.listener = fake
+        tasks.start_soon(acceptor.run, echo, tasks)
         with dial(port) as made:
             made.send(b"hello")
             assert await read(made) == b"hello"
         assert errors == []
+        acceptor.listener = listener
         tasks.cancel_scope.cancel()
-    await stop_accepting(listener)
+    await acceptor.aclose()
 
 
 async def test_where_sockets_cannot_be_waited_for_anyio_accepts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,16 +161,17 @@ async def test_where_sockets_cannot_be_waited_for_anyio_accepts(monkeypatch: pyt
         raise NotImplementedError
 
     (listener,) = await bind("127.0.0.1", 0)
+    acceptor = Acceptor(listener)
     port = listener.extra(SocketAttribute.local_port)
     async with anyio.create_task_group() as tasks:
         with monkeypatch.context() as patch:
             patch.setattr(anyio, "wait_readable", cannot)
-            tasks.start_soon(accept_all, listener, echo, tasks)
+            tasks.start_soon(acceptor.run, echo, tasks)
             await anyio.wait_all_tasks_blocked()
         with dial(port) as raw:
             raw.send(b"hello")
             assert await read(raw) == b"hello"
-        await stop_accepting(listener)
+        await acceptor.aclose()
 
 
 async def test_a_crowd_is_told_to_come_again_and_the_upstream_gets_in(exchange: Any, until: Any) -> None:
@@ -169,13 +184,15 @@ async def test_a_crowd_is_told_to_come_again_and_the_upstream_gets_in(exchange: 
             # Without a key: those that are gone into get a 400.
             answers.append(await exchange(listener, head))
 
+        start = time.monotonic()
         async with anyio.create_task_group() as tasks:
             for _ in range(250):
                 tasks.start_soon(come)
             sim.connect(listener.url)
             await sim.wait_connected()
         busy = [answer for answer in answers if answer.startswith(b"HTTP/1.1 503 ")]
-        assert 50 <= len(busy) <= 150, "100 at once, and 50 a second"
+        assert len(busy) <= 150, "100 at once, and 50 a second"
+        assert len(busy) >= 150 - 50 * (time.monotonic() - start)
         assert all(b"\r\nRetry-After: " in answer for answer in busy)
         assert len(answers) == 250
-        assert sim.refusals == 0
+        assert sim.refusals == 0, sim.last_refusal

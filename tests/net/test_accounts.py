@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from napcore.net.accounts import Accounts
+from napcore.net.accounts import ACCOUNTS, Accounts
 
 
 class Link:
@@ -81,3 +81,17 @@ def test_what_is_published_here_does_not_keep_an_upstreams_account_online() -> N
     accounts.lose(link)
     accounts.see(5, None)
     assert not accounts.online(5)
+
+
+def test_what_is_reported_of_an_unknown_account_is_not_kept() -> None:
+    accounts = Accounts()
+    accounts.report(5, False)
+    assert accounts.offline == frozenset()
+
+
+def test_accounts_are_bounded() -> None:
+    accounts = Accounts()
+    for self_id in range(1, ACCOUNTS + 1):
+        assert not accounts.full
+        accounts.see(self_id, None)
+    assert accounts.full

@@ -181,7 +181,7 @@ async def test_a_kept_answer_serves_this_process_too(upstream: Any) -> None:
 async def test_a_link_that_is_closing_takes_no_calls(upstream: Any) -> None:
     async with Relay() as relay, upstream(relay) as (_, napcat):
         napcat.polite = False
-        (link,) = relay.reverse_upstream(10001).links
+        (link,) = relay.upstreams.reverse(10001).links
         link.link.start_close(1000, "")
         with pytest.raises(NotSent):
             await relay.call("get_status")

@@ -11,6 +11,7 @@ import pytest
 
 import napcore.net.drain
 import napcore.net.link
+import napcore.net.relay
 from napcore import Filter, NotSent, Relay
 from napcore.net.drain import STOP, Stop
 from napcore.testing import RecordingClient, Simulator, check_ledger
@@ -260,7 +261,32 @@ async def test_told_to_hurry_it_ends_at_once(when: str, until: Any, message: Any
                     await until(lambda: relay.closing)
                     await anyio.wait_all_tasks_blocked()
                     stop.hurry()
-                await until(lambda: not relay.traffic.clients.links and not relay.upstreams()[0].links)
+                await until(lambda: not relay.traffic.clients.links and not next(iter(relay.upstreams)).links)
+
+
+async def test_a_port_that_is_being_opened_as_it_ends_is_closed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Any] = []
+    opening, left = anyio.Event(), anyio.Event()
+    open_listener = napcore.net.relay.open_listener
+
+    async def open_late(*args: Any, **options: Any) -> Any:
+        opened.append(await open_listener(*args, **options))
+        opening.set()
+        await left.wait()
+        return opened[0]
+
+    async def listen(relay: Relay) -> None:
+        with pytest.raises(RuntimeError, match="the relay is shutting down"):
+            await relay.listen("127.0.0.1", 0)
+
+    monkeypatch.setattr(napcore.net.relay, "open_listener", open_late)
+    async with anyio.create_task_group() as tasks:
+        async with Relay() as relay:
+            tasks.start_soon(listen, relay)
+            await opening.wait()
+        left.set()
+    with pytest.raises(OSError, match="."):
+        await anyio.connect_tcp("127.0.0.1", opened[0].port)
 
 
 @pytest.mark.usefixtures("quick_close", "quick_redial")

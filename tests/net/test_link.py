@@ -20,9 +20,9 @@ from websockets.uri import parse_uri
 
 import napcore.net.link
 from napcore.core.onebot import MAX_FRAME
-from napcore.dispatch import Outbox, frame, masked_frame
+from napcore.dispatch import MAX_FRAGMENTS, Outbox, frame, masked_frame
 from napcore.net.link import Link
-from napcore.net.websocket import MAX_FRAGMENTS, SILENT
+from napcore.net.websocket import SILENT
 
 URI = parse_uri("ws://127.0.0.1/")
 
@@ -76,32 +76,22 @@ def linked(peer_of: Any) -> Callable[..., Any]:
         client: bool = False,
         wrap: Callable[[SocketStream], ByteStream] = lambda stream: stream,
         stall_limit: float = math.inf,
-        early: list[Frame] | None = None,
+        early: bytes = b"",
         on_messages: Callable[[list[bytes]], None] = lambda messages: None,
         run: bool = True,
-        between_frames: bool = False,
     ) -> AsyncIterator[tuple[Link, Any]]:
         listener: Any = await anyio.create_tcp_listener(local_host="127.0.0.1")
         async with listener, anyio.create_task_group() as tasks:
             (one,) = listener.listeners
             near = await anyio.connect_tcp("127.0.0.1", listener.extra(SocketAttribute.local_port))
             far = await one.accept()
-            sides: list[Any] = [
-                ClientProtocol(URI, state=State.OPEN, max_size=MAX_FRAME, logger=SILENT),
-                ServerProtocol(state=State.OPEN, max_size=MAX_FRAME, logger=SILENT),
-            ]
-            protocol, other = sides if client else reversed(sides)
-            lane = Outbox() if lane is None else lane
-            link = Link(
-                "test",
-                wrap(near),
-                protocol,
-                lane,
-                on_messages,
-                early=early or (),
-                stall_limit=stall_limit,
-                between_frames=between_frames,
+            other: Any = (
+                ServerProtocol(state=State.OPEN, max_size=MAX_FRAME, logger=SILENT)
+                if client
+                else ClientProtocol(URI, state=State.OPEN, max_size=MAX_FRAME, logger=SILENT)
             )
+            lane = Outbox() if lane is None else lane
+            link = Link("test", wrap(near), lane, on_messages, client=client, early=early, stall_limit=stall_limit)
             async with far:
                 if run:
                     tasks.start_soon(link.run)
@@ -315,8 +305,13 @@ async def test_closing_is_carried_through_when_it_is_cancelled(linked: Any) -> N
         (b"\x83\x80\0\0\0\0", 1002),
         (b"\x80\x80\0\0\0\0", 1002),
         (b"\x88\x81\0\0\0\0\x01", 1002),
+        (b"\x81\x82\0\0\0\0x\xff", 1007),
+        (b"\x01\x81\0\0\0\0\xe6" + b"\0\x81\0\0\0\0\xb1" + b"\0\x81\0\0\0\0x", 1007),
     ],
-    ids=["oversized", "endless", "fragments", "unmasked", "rsv", "opcode", "stray continuation", "close of one byte"],
+    ids=[
+        *("oversized", "endless", "fragments", "unmasked", "rsv", "opcode", "stray continuation", "close of one byte"),
+        *("not UTF-8", "not UTF-8 over frames"),
+    ],
 )
 async def test_frames_against_the_rules_end_the_link_with_a_code(linked: Any, data: bytes, code: int) -> None:
     messages: list[bytes] = []
@@ -389,7 +384,7 @@ async def test_messages_come_whole_however_the_bytes_are_cut(linked: Any, client
             frames.append(Frame(Opcode.TEXT, text))
         expected.append(text)
     data = b"".join(frame.serialize(mask=not client) for frame in frames)
-    async with linked(client=client, on_messages=reads.append, between_frames=True) as (link, peer):
+    async with linked(client=client, on_messages=reads.append) as (link, peer):
         at = 0
         while at < len(data):
             size = dice.choice((1, 2, 5, 1000, 20_000, 65_536))
@@ -407,7 +402,7 @@ async def test_pongs_between_and_within_other_frames(linked: Any) -> None:
     """However the peer's bytes are cut, each of its messages comes whole and each of its pongs counts."""
     messages: list[bytes] = []
     lane = lane_of(*(b"%d" % number for number in range(300)), max_events=math.inf)
-    async with linked(lane, on_messages=messages.extend, between_frames=True) as (link, peer):
+    async with linked(lane, on_messages=messages.extend) as (link, peer):
         peer.polite = False
         dice = random.Random(3)
         sent: list[bytes] = []
@@ -456,7 +451,7 @@ async def test_towards_a_server_every_frame_is_masked(linked: Any) -> None:
 
 async def test_frames_that_came_with_the_handshake_come_first(linked: Any) -> None:
     messages: list[bytes] = []
-    early = [Frame(Opcode.TEXT, b"1"), Frame(Opcode.TEXT, b"2")]
+    early = b"".join(Frame(Opcode.TEXT, text).serialize(mask=True) for text in (b"1", b"2"))
     async with linked(early=early, on_messages=messages.extend) as (_, peer):
         await peer.send(b"3", (Opcode.PING, b""))
         await peer.frame()

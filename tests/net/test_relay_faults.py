@@ -69,6 +69,14 @@ async def test_cancelling_the_host_passes_through() -> None:
     assert steps == ["cancelled"]
 
 
+async def test_a_host_that_is_cancelled_already_is_not_held_up() -> None:
+    with anyio.fail_after(5), anyio.CancelScope() as scope:
+        scope.cancel()
+        async with Relay():
+            await anyio.sleep_forever()
+    assert scope.cancelled_caught
+
+
 async def test_an_exception_in_a_cancelled_host_is_not_swallowed() -> None:
     async def host() -> None:
         with anyio.CancelScope() as scope:

@@ -64,7 +64,7 @@ async def test_nothing_secret_and_no_message_is_ever_logged(
         upstream = relay.add_upstream(f"{url}/?access_token=canary-upstream", token="canary-upstream")
         relay.add_upstream(url, token="canary-wrong")
         await upstream.ready()
-        await sim.emit(b'{"post_type":"message","raw_message":"canary\xff"}')
+        await sim.emit(b'{"post_type":"message","raw_message":"canary\n"}')
         await sim.emit(sim.events.group_message(5, message="canary-message"))
         shown = {"Authorization": "Bearer canary-own"}
         async with dial(listener, "/c/bot", shown) as peer:

@@ -126,7 +126,7 @@ async def test_a_frozen_process_on_this_machine_is_kept_and_told_of(
             if role == "forward":
                 await anyio.aclose_forcefully(peer.stream)
                 await until(lambda: state(relay) == "absent")
-                relay._reverse.clear()
+                relay.upstreams._reverse.clear()
                 relay.add_upstream(server.url)
             else:
                 tasks.start_soon(freeze, peer)
@@ -235,9 +235,9 @@ async def test_a_half_dead_link_gives_way_to_a_new_one(
         headers = {"X-Self-ID": "10001"}
         async with dial(listener, headers=headers) as old, dial(listener, headers=headers) as new:
             old.polite = False
-            await until(lambda: len(relay.reverse_upstream(10001).links) == 2)
+            await until(lambda: len(relay.upstreams.reverse(10001).links) == 2)
             # It does not read either, so that it answers nothing: napcore cuts it, and keeps the new one.
-            await until(lambda: len(relay.reverse_upstream(10001).links) == 1)
+            await until(lambda: len(relay.upstreams.reverse(10001).links) == 1)
             await new.send((Opcode.PING, b"x"))
             assert (await new.frame()).opcode is Opcode.PONG
 
@@ -253,7 +253,7 @@ async def test_both_links_stay_where_both_answer(dial: Any, quick_look: None, un
         ):
             tasks.start_soon(old.rest)
             tasks.start_soon(new.rest)
-            await until(lambda: len(relay.reverse_upstream(10001).links) == 2)
+            await until(lambda: len(relay.upstreams.reverse(10001).links) == 2)
             await until(lambda: old.pings)
             for number in range(1, 21):
                 event = json.dumps(message(number)).encode()
@@ -262,7 +262,7 @@ async def test_both_links_stay_where_both_answer(dial: Any, quick_look: None, un
                 await anyio.sleep(0.01)
             for number in range(1, 21):
                 assert (await anext(subscription)).message_id == number
-            assert len(relay.reverse_upstream(10001).links) == 2
+            assert len(relay.upstreams.reverse(10001).links) == 2
             assert relay.statistics().duplicates == 20
             tasks.cancel_scope.cancel()
     assert subscription.missed == 0

@@ -10,52 +10,10 @@ import pytest
 from anyio.abc import ByteStream
 from anyio.streams.tls import TLSStream
 from websockets.frames import Frame, Opcode
-from websockets.protocol import State
-from websockets.server import ServerProtocol
 
 import napcore.net.websocket
 from napcore.errors import ConfigError
-from napcore.net.websocket import MAX_FRAGMENTS, SILENT, DialFailed, MessageReader, check_url, dial, public_url
-
-
-def reader_of(limit: int = 100) -> tuple[MessageReader, ServerProtocol]:
-    protocol = ServerProtocol(state=State.OPEN, logger=SILENT)
-    return MessageReader(protocol, limit), protocol
-
-
-def closed_with(protocol: ServerProtocol) -> int | None:
-    return None if protocol.close_sent is None else int(protocol.close_sent.code)
-
-
-def test_fragments_become_one_message() -> None:
-    reader, protocol = reader_of()
-    frames = [Frame(Opcode.TEXT, b"a", False), Frame(Opcode.PING, b""), Frame(Opcode.CONT, b"b", False)]
-    assert reader.messages(frames) == []
-    assert reader.messages([Frame(Opcode.CONT, b"c"), Frame(Opcode.TEXT, b"d")]) == [b"abc", b"d"]
-    assert closed_with(protocol) is None
-
-
-def test_binary_messages_are_counted_and_left_out() -> None:
-    reader, _ = reader_of()
-    frames = [Frame(Opcode.BINARY, b"x"), Frame(Opcode.BINARY, b"y", False), Frame(Opcode.CONT, b"z")]
-    assert reader.messages([*frames, Frame(Opcode.TEXT, b"t")]) == [b"t"]
-    assert reader.binary == 2
-
-
-def test_fragments_over_the_limit_are_1009() -> None:
-    reader, protocol = reader_of(limit=10)
-    assert reader.messages([Frame(Opcode.TEXT, b"x" * 5, False), Frame(Opcode.CONT, b"x" * 5)]) == [b"x" * 10]
-    assert reader.messages([Frame(Opcode.TEXT, b"x" * 5, False), Frame(Opcode.CONT, b"x" * 6)]) == []
-    assert closed_with(protocol) == 1009
-
-
-def test_one_fragment_too_many_is_1009() -> None:
-    reader, protocol = reader_of()
-    frames = [Frame(Opcode.TEXT, b"", False), *(Frame(Opcode.CONT, b"", False) for _ in range(MAX_FRAGMENTS - 1))]
-    assert reader.messages(frames) == []
-    assert closed_with(protocol) is None
-    assert reader.messages([Frame(Opcode.CONT, b"")]) == []
-    assert closed_with(protocol) == 1009
+from napcore.net.websocket import DialFailed, check_url, dial, public_url
 
 
 async def failure_of(url: str, **options: Any) -> DialFailed:
@@ -151,9 +109,7 @@ async def test_what_comes_with_the_handshake_is_kept(serve: Any, accept: Any) ->
     async with serve(handler, "/ws?x=1") as server:
         dialled = await dial(server.url, {"X-Test": "yes"})
         dialled_in.set()
-        assert [bytes(frame.data) for frame in dialled.early] == [b"1"]
-        dialled.protocol.receive_data(await dialled.stream.receive())
-        assert [bytes(frame.data) for frame in dialled.protocol.events_received()] == [b"2"]
+        assert dialled.early + await dialled.stream.receive() == b"\x81\x011\x81\x012"
         await anyio.aclose_forcefully(dialled.stream)
 
 
@@ -164,7 +120,6 @@ async def test_tls(serve: Any, accept: Any, certificates: Any) -> None:
 
     async with serve(handler, ssl_context=certificates.server) as server:
         dialled = await dial(server.url, {}, ssl_context=certificates.client)
-        assert dialled.protocol.state is State.OPEN
         await anyio.aclose_forcefully(dialled.stream)
 
 

@@ -224,7 +224,7 @@ async def test_1008_for_a_double_takes_the_quick_lane(
     async def handler(stream: ByteStream) -> None:
         peer = await accept(stream)
         await peer.send((Opcode.CLOSE, b"\x03\xf0Duplicate X-Self-ID"))
-        await peer.closed()
+        await peer.rest()
 
     async with serve(handler) as server, Relay() as relay:
         relay.add_client("bot", server.url)

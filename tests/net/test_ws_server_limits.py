@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,6 +14,8 @@ import pytest
 from anyio.abc import SocketStream
 from websockets.frames import Opcode
 
+import napcore.net.accounts
+import napcore.net.upstreams
 import napcore.net.ws_server
 from napcore import Relay
 from napcore.core.capacity import Capacity
@@ -87,6 +90,9 @@ async def test_on_this_machine_guesses_are_429_and_the_right_token_gets_in(decid
         assert await decided(listener, "/", GOOD) == 101
         assert await decided(listener, "/", {"Authorization": "Bearer for-bot-alone"}) == 101
         assert await decided(listener, "/", UPSTREAM) == 101
+        (counted,) = relay.statistics().listeners
+        assert (counted.url, counted.accepted) == (listener.url, LOCAL_GUESSES + 6)
+        assert (counted.refused, counted.cut) == ({403: LOCAL_GUESSES, 429: 3}, 0)
 
 
 async def test_a_bot_with_an_old_token_shuts_nobody_out(decided: Any, far: None) -> None:
@@ -113,6 +119,9 @@ async def test_the_silent_make_room_for_an_upstream(
             # Those that came first have been cut: each was the oldest when there were too many.
             for stream in hanging[:5]:
                 assert await ended(stream) == b""
+            (counted,) = relay.statistics().listeners
+            assert (counted.accepted, counted.links, counted.refused) == (9, 0, {})
+            assert counted.cut >= 5
 
 
 async def test_a_storm_is_answered_at_once(monkeypatch: pytest.MonkeyPatch, exchange: Any) -> None:
@@ -157,6 +166,35 @@ async def test_one_machine_cannot_take_all_places(monkeypatch: pytest.MonkeyPatc
             assert await decided(listener) == 503
             address = "192.0.2.8"
             assert await decided(listener) == 101
+
+
+async def test_made_up_accounts_are_bounded(
+    monkeypatch: pytest.MonkeyPatch, dial: Any, message: Any, until: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(napcore.net.accounts, "ACCOUNTS", 3)
+    monkeypatch.setattr(napcore.net.upstreams, "ACCOUNTS", 3)
+    async with Relay() as relay, AsyncExitStack() as stack:
+        listener = await relay.listen("127.0.0.1", 0)
+        upstream = await stack.enter_async_context(dial(listener, "/", {"X-Self-ID": "1"}))
+        async with relay.subscribe() as events:
+            for number in range(1, 10):
+                await upstream.send((Opcode.TEXT, json.dumps(message(number, self_id=number)).encode()))
+            # All are routed, three are remembered.
+            assert [(await anext(events)).self_id for _ in range(9)] == list(range(1, 10))
+        assert [account.self_id for account in relay.statistics().accounts] == [1, 2, 3]
+        assert caplog.text.count("no more are taken in") == 1
+        for number in (2, 3):
+            await stack.enter_async_context(dial(listener, "/", {"X-Self-ID": str(number)}))
+        async with dial(listener, "/", {"X-Self-ID": "4"}) as fourth:
+            assert await fourth.closed() == (1013, "too many accounts")
+        await upstream.stream.aclose()
+        await until(
+            lambda: len(tuple(relay.upstreams)) == 3 and not all(upstream.links for upstream in relay.upstreams)
+        )
+        # One that has left makes room.
+        async with dial(listener, "/", {"X-Self-ID": "4"}) as fourth:
+            await fourth.send((Opcode.PING, b"here"))
+            assert (await fourth.frame()).opcode is Opcode.PONG
 
 
 async def test_who_does_not_finish_its_request_is_told(monkeypatch: pytest.MonkeyPatch, exchange: Any) -> None:

@@ -107,12 +107,14 @@ class Writers(RuleBasedStateMachine):
             self.both(self.writers, "pong", self.stream[last + 2 : last + 10])
 
     @rule()
-    def take_pong(self) -> None:
+    def read_pong(self) -> None:
         last = self.stream.rfind(b"\x89\x08")
         if last >= 0 and len(self.stream) >= last + 10:
             number = self.stream[last + 2 : last + 10]
             masked = bytes(byte ^ b"wxyz"[at % 4] for at, byte in enumerate(number))
-            self.both(self.writers, "take_pong", b"\x8a\x88wxyz" + masked)
+            readers = [core.Reader(masked=True, writer=one) for core, one in zip(WIRE, self.writers, strict=True)]
+            self.both(readers, "feed", b"\x8a\x88wxyz" + masked)
+            assert len({reader.due for reader in readers}) == 1
 
     @rule()
     def stop_pinging(self) -> None:

@@ -19,6 +19,12 @@ __all__ = ("Answer", "Asker", "Call", "Calls")
 WAITING_LIMIT: Final = 128 << 20
 """Bytes of requests that may wait for being written, all upstreams together, plus one request."""
 
+ECHO_LIMIT: Final = 16 << 10
+"""Bytes of an echo: it is kept until the answer comes, in up to 2,048 calls at once."""
+
+NAME_LIMIT: Final = 1024
+"""Characters of an action, kept as long."""
+
 
 class Asker(Protocol):
     """Who makes calls: a client's link, or a task in this process. Compared by identity."""
@@ -155,6 +161,9 @@ class Calls:
             return self.refuse(1503, request.echo, origin, detail)
         if len(self._calls) + len(self._held) >= self.total:
             return self.refuse(1503, request.echo, origin, f"{self.total} calls are in flight")
+        if len(request.action) > NAME_LIMIT or len(request.echo or b"") > ECHO_LIMIT:
+            detail = f"an action has at most {NAME_LIMIT} characters, an echo {ECHO_LIMIT >> 10} KiB"
+            return self.refuse(1400, request.echo, origin, detail)
         if self._waiting.size > self.max_waiting:
             return self.refuse(1503, request.echo, origin, f"{self.max_waiting >> 20} MiB of calls are waiting")
         self._count += 1

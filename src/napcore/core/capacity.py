@@ -21,8 +21,8 @@ STORM: Final = 8
 PER_NETWORK: Final = 32
 """Links from one address of another machine."""
 
-GRACE: Final = 0.25
-"""Seconds in which an honest peer, whose head comes in one piece, has said who it is."""
+GRACE: Final = 0.5
+"""Seconds in which an honest peer has begun to say who it is, and as many again in which we have read it."""
 
 
 T = TypeVar("T", bound=Hashable)
@@ -46,8 +46,14 @@ class Capacity(Generic[T]):
         self.refused = 0
         """Connections turned away, or cut in favour of others, for want of a place."""
         self._waiting: dict[T, float] = {}  # since when; in order
+        self._heard: set[T] = set()
         self._links: dict[T, str] = {}
         self._networks: dict[str, int] = {}
+
+    @property
+    def links(self) -> int:
+        """Links of clients that hold a place."""
+        return len(self._links)
 
     def arrive(self, connection: T, now: float) -> tuple[bool, list[T]]:
         """A connection was accepted. Whether it may stay, and which others have to be cut for it."""
@@ -57,6 +63,7 @@ class Capacity(Generic[T]):
             if now - self._waiting[oldest] < GRACE:
                 break
             del self._waiting[oldest]
+            self._heard.discard(oldest)
             evicted.append(oldest)
         stays = len(self._waiting) < STORM * self.handshakes
         if stays:
@@ -64,9 +71,17 @@ class Capacity(Generic[T]):
         self.refused += len(evicted) + (not stays)
         return stays, evicted
 
+    def heard(self, connection: T, now: float) -> None:
+        """It has sent something, which waits for its turn now. Only the first time counts, for those who dribble."""
+        if connection in self._waiting and connection not in self._heard:
+            self._heard.add(connection)
+            del self._waiting[connection]
+            self._waiting[connection] = now
+
     def link(self, connection: T, address: str, *, upstream: bool) -> str | None:
         """It has said who it is and would become a link; why not, in words, or None if it may."""
         self._waiting.pop(connection, None)
+        self._heard.discard(connection)
         if upstream:
             return None
         if len(self._links) >= self.connections:
@@ -84,6 +99,7 @@ class Capacity(Generic[T]):
     def leave(self, connection: T) -> None:
         """The connection has ended, in whatever state it was."""
         self._waiting.pop(connection, None)
+        self._heard.discard(connection)
         group = self._links.pop(connection, "")
         if group:
             self._networks[group] -= 1

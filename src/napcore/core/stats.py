@@ -9,6 +9,7 @@ __all__ = (
     "AccountStatistics",
     "CallStatistics",
     "ClientStatistics",
+    "ListenerStatistics",
     "LossReport",
     "RelayStatistics",
     "UpstreamStatistics",
@@ -98,6 +99,22 @@ class CallStatistics(NamedTuple):
     """Calls answered from another, identical one (``share_gets``); not part of ``forwarded``."""
 
 
+class ListenerStatistics(NamedTuple):
+    """One listening port."""
+
+    url: str
+    """Where it listens, without token."""
+    accepted: int
+    """Connections that came."""
+    links: int
+    """Clients that are linked by it now."""
+    refused: dict[int, int]
+    """Connections turned away, by HTTP status: 401 and 403 for who they are, 429 for guessing
+    tokens, 503 for want of a place, 408 for taking too long, others for what they asked."""
+    cut: int
+    """Connections ended without an answer: TLS that failed or never came, and the silent ones that had to make room."""
+
+
 class RelayStatistics(NamedTuple):
     """A relay's totals and parts."""
 
@@ -112,6 +129,7 @@ class RelayStatistics(NamedTuple):
     memory: int
     """Bytes of events held for clients, each form of an event counted once."""
     accounts: tuple[AccountStatistics, ...]
+    listeners: tuple[ListenerStatistics, ...]
     upstreams: tuple[UpstreamStatistics, ...]
     clients: tuple[ClientStatistics, ...]
     gone: ClientStatistics
@@ -119,6 +137,8 @@ class RelayStatistics(NamedTuple):
     calls: CallStatistics
     duplicates: int = 0
     """Events that came by another link of their account already."""
+    loop_lag: float = 0.0
+    """The longest its event loop has been held up, in seconds; 0 where nothing watches it."""
 
 
 def as_dict(statistics: RelayStatistics) -> dict[str, Any]:
@@ -129,6 +149,8 @@ def as_dict(statistics: RelayStatistics) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if hasattr(value, "_asdict"):
         return {name: _plain(inner) for name, inner in value._asdict().items()}
+    if isinstance(value, dict):
+        return {str(key): inner for key, inner in value.items()}
     return [_plain(inner) for inner in value] if isinstance(value, tuple) else value
 
 

@@ -16,12 +16,11 @@ from contextlib import suppress
 from typing import Final
 
 import anyio
-import anyio.lowlevel
 from anyio.abc import SocketAttribute, SocketListener, SocketStream, TaskGroup
 
 from napcore.core.pacing import Bucket, Rates
 
-__all__ = ("Handshakes", "accept_all", "stop_accepting")
+__all__ = ("Acceptor", "Handshakes")
 
 AT_ONCE: Final = 16
 """Connections accepted before other tasks have their turn."""
@@ -62,23 +61,50 @@ class Handshakes:
         return True
 
 
-async def accept_all(
-    listener: SocketListener, handle: Callable[[SocketStream], Awaitable[None]], connections: TaskGroup
-) -> None:
-    """Accept until :func:`stop_accepting`; each connection is handled in a task of ``connections``."""
-    raw = listener.extra(SocketAttribute.raw_socket)
-    reserve = _Reserve()
-    pause = FIRST_PAUSE
-    try:
+class Acceptor:
+    """Accepts the connections of one listening socket."""
+
+    def __init__(self, listener: SocketListener) -> None:
+        self.listener = listener
+        self._scope = anyio.CancelScope()
+        self._running = False
+        self._stopped = False
+        self._ended = anyio.Event()
+
+    async def run(self, handle: Callable[[SocketStream], Awaitable[None]], connections: TaskGroup) -> None:
+        """Accept until :meth:`aclose`; each connection is handled in a task of ``connections``."""
+        if self._stopped:
+            return
+        self._running = True
+        reserve = _Reserve()
+        try:
+            with self._scope:
+                await self._accept(handle, connections, reserve)
+        finally:
+            self._ended.set()
+            reserve.close()
+
+    async def aclose(self) -> None:
+        """Stop accepting, and close the socket. Connections that are open stay."""
+        self._stopped = True
+        self._scope.cancel()
+        with anyio.CancelScope(shield=True):
+            if self._running:
+                # Not before: uvloop aborts the process when it is to wait for a closed socket.
+                await self._ended.wait()
+            await self.listener.aclose()
+
+    async def _accept(
+        self, handle: Callable[[SocketStream], Awaitable[None]], connections: TaskGroup, reserve: _Reserve
+    ) -> None:
+        raw = self.listener.extra(SocketAttribute.raw_socket)
+        pause = FIRST_PAUSE
         while True:
             try:
                 await anyio.wait_readable(raw)
-            except (anyio.ClosedResourceError, ValueError, OSError):
-                return
             except NotImplementedError:
                 # An event loop that cannot wait for a socket by itself.
-                with suppress(anyio.ClosedResourceError):
-                    await listener.serve(handle, connections)
+                await self.listener.serve(handle, connections)
                 return
             try:
                 for _ in range(AT_ONCE):
@@ -88,26 +114,14 @@ async def accept_all(
             except BlockingIOError:
                 continue
             except OSError as error:
-                if raw.fileno() < 0:
-                    return
                 if error.errno not in _SHORTAGES:
                     # Of the connection, not of the listener: it was reset while it waited, for one.
                     _log.debug("a connection could not be accepted: %s", error)
-                    await anyio.lowlevel.checkpoint()
+                    await anyio.sleep(FIRST_PAUSE)
                     continue
                 reserve.turn_away(raw, error)
                 await anyio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
-    finally:
-        reserve.close()
-
-
-async def stop_accepting(listener: SocketListener) -> None:
-    """Close ``listener``; :func:`accept_all` returns."""
-    raw = listener.extra(SocketAttribute.raw_socket)
-    if raw.fileno() >= 0:
-        anyio.notify_closing(raw)
-    await listener.aclose()
 
 
 async def _open(accepted: socket.socket, handle: Callable[[SocketStream], Awaitable[None]]) -> None:

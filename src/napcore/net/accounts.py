@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from napcore.core.stats import AccountStatistics
 
@@ -16,8 +16,13 @@ __all__ = ("Accounts",)
 _log = logging.getLogger("napcore.accounts")
 
 
+ACCOUNTS: Final = 1024
+"""Accounts that are remembered: more are somebody's invention."""
+
+
 class Accounts:
-    """The accounts seen so far, in the order of their first sign. An account is never forgotten.
+    """The accounts seen so far, in the order of their first sign. An account is never forgotten, and
+    beyond ``ACCOUNTS`` none is remembered: its events are routed, but no client is dialled for it.
 
     Of several links of one account the newest serves its calls.
     """
@@ -36,6 +41,11 @@ class Accounts:
 
     def __iter__(self) -> Iterator[int]:
         return iter(tuple(self._links))
+
+    @property
+    def full(self) -> bool:
+        """Whether no more accounts are remembered."""
+        return len(self._links) >= ACCOUNTS
 
     @property
     def first(self) -> int | None:
@@ -64,7 +74,7 @@ class Accounts:
 
     def report(self, self_id: int, online: bool) -> None:
         """What the upstream says of the account: whether QQ has it online."""
-        if online == (self_id in self._offline):
+        if self_id in self._links and online == (self_id in self._offline):
             (self._offline.discard if online else self._offline.add)(self_id)
             if online:
                 _log.warning("account %d: online again", self_id)

@@ -85,10 +85,14 @@ class Api:
         try:
             return await pending.result(timeout)
         finally:
-            if call is not None:
-                self.calls.cancel(call)
-            elif self._shared is not None:
-                self._shared.forget(pending)
+            self.cancel(pending, call)
+
+    def cancel(self, asker: Asker, call: Call | None) -> None:
+        """``asker``, who waits for one answer only, no longer does; ``call`` is what :meth:`forward` gave for it."""
+        if call is not None:
+            self.calls.cancel(call)
+        elif self._shared is not None:
+            self._shared.forget(asker)
 
     def send_call(self, message: bytes, asker: Asker, link: UpstreamLink) -> None:
         """A call of the relay's own, to one upstream link."""

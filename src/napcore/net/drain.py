@@ -93,7 +93,7 @@ async def drain(relay: Relay, *, hurried: bool) -> None:
 
 
 def _stop_dialling(relay: Relay) -> None:
-    for upstream in relay.upstreams():
+    for upstream in relay.upstreams:
         upstream.retired = True
         if not upstream.links and upstream.scope is not None:
             upstream.scope.cancel()
@@ -153,7 +153,7 @@ def _drop_rest(relay: Relay) -> None:
 
 
 def _sources(relay: Relay) -> list[Link]:
-    return [link.link for upstream in relay.upstreams() for link in upstream.links]
+    return [link.link for upstream in relay.upstreams for link in upstream.links]
 
 
 def _sinks(relay: Relay) -> list[Link]:

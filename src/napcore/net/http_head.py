@@ -6,7 +6,7 @@ h11 reads it. A WebSocket upgrade goes on, byte for byte, to websockets' server 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Final
 
@@ -29,17 +29,21 @@ HEAD_TIMEOUT: Final = 5.0
 """Seconds for TLS and the whole head, however it dribbles in."""
 
 
-async def read_head(stream: ByteStream, turn: anyio.Lock) -> tuple[bytes, h11.Request] | Refused:
+async def read_head(
+    stream: ByteStream, turn: anyio.Lock, heard: Callable[[], None]
+) -> tuple[bytes, h11.Request] | Refused:
     """The raw bytes up to the end of the head, and the head as h11 read it.
 
     ``turn`` is held while a piece is read into h11: of many heads that come at once, one a round of
     the event loop is looked at, so that what goes on over open links waits for one and not for all.
+    ``heard`` is called for every piece, before that.
     """
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT)
     data = bytearray()
     while True:
         chunk = await stream.receive(HEAD_LIMIT)
         data += chunk
+        heard()
         async with turn:
             await anyio.lowlevel.checkpoint()
             try:

@@ -6,26 +6,24 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable
+from typing import Final
 
 import anyio
 import anyio.lowlevel
 from anyio.abc import ByteStream, TaskGroup
-from websockets.frames import Frame, Opcode
-from websockets.protocol import CLIENT, State
-from websockets.protocol import Protocol as WebSocketProtocol
 
-from napcore.core.onebot import MAX_FRAME
-from napcore.dispatch import Outbox, Writer, frame, masked_frame, take_texts
+from napcore.dispatch import Outbox, Writer, frame, masked_frame
+from napcore.net.lane import Lane
+from napcore.net.receiver import Receiver, make_reader
 from napcore.net.sockets import bound_buffers, own_descriptor
-from napcore.net.websocket import TOO_BIG, MessageReader, is_loopback, wire_size
-from napcore.types import Flushed, Outcome
+from napcore.net.websocket import CLOSE, PONG, TOO_BIG, close_data, is_loopback
+from napcore.types import Flushed
 
-__all__ = ("Lane", "Link")
+__all__ = ("Link",)
 
 CHUNK: Final = 64 << 10
-"""Bytes gathered for one write, and read at once."""
+"""Bytes gathered for one write."""
 
 SLICE: Final = 256 << 10
 """A larger frame is handed to the socket in pieces of this size, each of which counts as progress."""
@@ -42,69 +40,42 @@ PATIENCE: Final = 60.0
 CLOSE_TIMEOUT: Final = 2.0
 """Seconds a close handshake may take before the connection is cut."""
 
+PONGS: Final = 16
+"""Control frames that may wait before a pong does not join them: of further pings the last is answered
+(RFC 6455, 5.5.3)."""
+
 
 _log = logging.getLogger("napcore.link")
-
-
-class Lane(Protocol):
-    """Where a link's frames wait: an ``Outbox`` towards a client, a ``RequestLane`` towards an upstream."""
-
-    @property
-    def close_code(self) -> int:
-        """1013 when the link is to be closed for being too slow, else 0."""
-        ...
-
-    @property
-    def control_queued(self) -> int:
-        """Frames that go ahead of everything else."""
-        ...
-
-    def offer_control(self, frame: bytes, /) -> Outcome:
-        """Queue such a frame."""
-        ...
-
-    def gather(self, now: float, max_bytes: int = ..., /) -> list[bytes]:
-        """The next frames to write."""
-        ...
-
-    def wrote(self) -> int:
-        """They are out; returns the sequence of the last event among them."""
-        ...
-
-    def lose_link(self, refused_size: bool = ..., /) -> int:
-        """The link is gone; the peer had closed it for the size of a frame."""
-        ...
 
 
 class Link:
     """An open WebSocket, in either role.
 
-    One task reads (:meth:`run`). Frames towards a client go straight from its outbox into the
-    socket, written by whoever calls :meth:`flush` (or ``flush_ready``, for many links at once)
-    through the link's :attr:`writer`. When the socket has no room a drainer takes over, which is
-    gone as soon as nothing waits; over TLS, towards upstreams, and where a platform has no
-    descriptors to write to, it always does, through the stream. Whoever writes owns the writing
+    One task serves it (:meth:`run`); its ``Receiver`` reads. Frames towards a client go straight
+    from its outbox into the socket, written by whoever calls :meth:`flush` (or ``flush_ready``, for
+    many links at once) through the link's :attr:`writer`. When the socket has no room a drainer
+    takes over, which is gone as soon as nothing waits; over TLS, towards upstreams, and where a
+    platform has no descriptors to write to, it always does, through the stream. Whoever writes owns the writing
     side, control frames included, so that no frame is torn or overtaken inside. A stream's send
     that is cancelled or takes too long ends the connection: nothing follows half a frame.
 
     ``on_messages`` is called with the text messages of each read; it must not wait.
     ``stall_limit`` is how many seconds the peer may take nothing while something waits;
-    ``max_in_flight`` is ``Writer``'s; ``heard_at`` is when bytes last came. ``between_frames`` says
-    that what came with the handshake was frames as a whole, or nothing.
+    ``max_in_flight`` is ``Writer``'s. ``client`` says which role is ours. ``early`` is what came
+    behind the handshake.
     """
 
     def __init__(
         self,
         name: str,
         stream: ByteStream,
-        protocol: WebSocketProtocol,
         lane: Lane,
         on_messages: Callable[[list[bytes]], None],
         *,
-        early: Sequence[Frame] = (),
+        client: bool,
+        early: bytes = b"",
         stall_limit: float = math.inf,
         max_in_flight: float | None = None,
-        between_frames: bool = False,
     ) -> None:
         self.name = name
         self.lane = lane
@@ -115,18 +86,17 @@ class Link:
         self.closed = anyio.Event()
         """Set when the connection is gone and nothing of it is left."""
         self._stream = stream
-        self._protocol = protocol
-        self._reader = MessageReader(protocol)
         self._early = early
         self._on_messages = on_messages
-        self._masked = protocol.side is CLIENT
+        self._masked = client
         self._tasks: TaskGroup | None = None
         self._drained: anyio.Event | None = None
         self._cutting = False
         self._eof = False
-        self.heard_at = 0.0
-        self._pending = 0.0 if between_frames else math.inf
-        """Bytes received of a frame that is not whole yet; infinite when that cannot be told."""
+        self._sent_close: tuple[int, str] | None = None
+        self._answered_close = False
+        """Whether the close frame that was sent answered the peer's."""
+        self._late_pong: bytes | None = None
         self._progress = 0
         self._progress_at = math.inf
         self.writer: Writer | None = None
@@ -134,18 +104,26 @@ class Link:
         if isinstance(lane, Outbox):
             self.writer = Writer(lane, own_descriptor(stream), masked=self._masked, max_in_flight=max_in_flight)
             self.writer.held = True
+        self._reader = make_reader(masked=not client, writer=self.writer)
+        self._receiver = Receiver(
+            stream, self._reader, self.writer.descriptor if self.writer is not None else -1, self._take
+        )
         bound_buffers(stream, SEND_BUFFER)
 
     @property
     def open(self) -> bool:
         """Whether frames can still be sent."""
-        return self._protocol.state is State.OPEN and not self._eof
+        return self._sent_close is None and not self._eof
 
     @property
     def close_code(self) -> int | None:
         """The code the peer closed with (RFC 6455, 7.4); None if it did not."""
-        received = self._protocol.close_rcvd
-        return int(received.code) if received is not None else None
+        return self._reader.close_code or None
+
+    @property
+    def heard_at(self) -> float:
+        """When bytes last came, by ``time.monotonic()``."""
+        return self._receiver.heard_at
 
     @property
     def binary(self) -> int:
@@ -161,10 +139,12 @@ class Link:
                 self._tasks = tasks
                 self._hold(False)
                 try:
-                    self._pending += wire_size(self._early, not self._masked)
-                    self._take(self._early)
+                    if not self.open:
+                        self._cut_soon()
+                    self._take(self._reader.feed(self._early))
                     self.flush()
-                    await self._read()
+                    if not self._eof:
+                        await self._receiver.run()
                     if self._drained is not None:
                         # A last close frame, or the answers before it, may still be on their way out.
                         with anyio.move_on_after(CLOSE_TIMEOUT):
@@ -177,12 +157,13 @@ class Link:
         finally:
             self._eof = True
             self.cause = self.cause or self._closed_why()
+            self._reader.close()
             if self.writer is not None:
                 # First: as long as it has the socket too, closing the stream would tell the peer nothing.
                 self.writer.close()
             with anyio.CancelScope(shield=True):
                 await anyio.aclose_forcefully(self._stream)
-            if self.writer is not None and self._protocol.close_rcvd_then_sent is False and self.close_code is not None:
+            if self.writer is not None and self.close_code is not None and not self._answered_close:
                 # Its close frame answers ours: the peer has read everything before that.
                 self.writer.lane.confirm(self.writer.lane.in_flight_sequence)
             self.lane.lose_link(self.close_code == TOO_BIG)
@@ -218,7 +199,7 @@ class Link:
         if lane.in_flight and not writer.outstanding:
             self.flush()
         overdue = writer.outstanding and now - writer.pinged_at > PATIENCE
-        if overdue and not writer.ponged and not writer.trusting and self.heard_at > writer.pinged_at:
+        if overdue and not writer.ponged and not writer.trusting and self._receiver.heard_at > writer.pinged_at:
             _log.warning("link %s answers no pings: what is written to it counts as received", self.name)
             writer.trusting = True
             lane.confirm(lane.in_flight_sequence)
@@ -246,8 +227,7 @@ class Link:
         """Begin the close handshake, ahead of queued events; ``reason`` is cut to 123 bytes (RFC 6455, 5.5)."""
         self.cause = self.cause or f"closed with {code}: {reason}"
         if self.open:
-            self._protocol.send_close(code, reason.encode()[:123].decode(errors="ignore"))
-            self._obey()
+            self._close_with(code, reason.encode()[:123].decode(errors="ignore"))
 
     async def close(self, code: int, reason: str) -> None:
         """Close and wait until the connection is gone: bounded, and carried through even when cancelled."""
@@ -263,59 +243,55 @@ class Link:
         if self._tasks is not None:
             self._tasks.cancel_scope.cancel()
 
-    async def _read(self) -> None:
-        protocol, stream = self._protocol, self._stream
-        while not self._eof:
-            try:
-                data = await stream.receive(CHUNK)
-            except anyio.EndOfStream:
-                protocol.receive_eof()
-                self._obey()
-                return
-            except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
-                return
-            self.heard_at = time.monotonic()
-            messages: list[bytes] = []
-            if not self._pending and protocol.state is State.OPEN and not self._reader.within_message:
-                # Nearly all that comes are these two; the protocol would take ten times as long.
-                if self.writer is not None and self.writer.take_pong(data):
-                    if self.writer.lane.queued:
-                        self.flush()
-                    continue
-                messages, taken = take_texts(data, not self._masked, MAX_FRAME)
-                if taken == len(data):
-                    self._on_messages(messages)
-                    continue
-                data = data[taken:]
-            self._pending += len(data)
-            protocol.receive_data(data)
-            self._take(protocol.events_received(), messages)
-
-    def _take(self, events: Sequence[Any], before: Sequence[bytes] = ()) -> None:
-        frames = [event for event in events if isinstance(event, Frame)]
-        messages = [*before, *self._reader.messages(frames)]
-        self._pending -= wire_size(frames, not self._masked)
-        writer = self.writer
-        if writer is not None:
-            for frame in frames:
-                # What the window held back may go now.
-                if frame.opcode is Opcode.PONG and writer.pong(bytes(frame.data)) and writer.lane.queued:
-                    self.flush()
-        self._obey()
+    def _take(self, messages: list[bytes]) -> None:
+        """What one read brought."""
+        reader = self._reader
+        due, reader.due = reader.due, False
+        for data in reader.take_pings() if due else ():
+            self._pong(data)
+        if due:
+            # Pongs, and what a pong to our ping has made room for.
+            self.flush()
         if messages:
             self._on_messages(messages)
+        if reader.over:
+            self._end()
 
-    def _obey(self) -> None:
-        # The protocol asks for pongs, its side of the close handshake, and the end of the stream (b"").
-        if self.writer is not None:
-            self.writer.closing = self._protocol.state is not State.OPEN
-        for data in self._protocol.data_to_send():
-            if data:
-                self.lane.offer_control(data)
-                self.flush()
-            else:
-                self._eof = True
-        if self._protocol.state is not State.OPEN and not self._cutting and self._tasks is not None:
+    def _end(self) -> None:
+        """Nothing more is read: the peer has closed, broken a rule, or gone."""
+        reader = self._reader
+        if reader.fault_code:
+            self.cause = self.cause or f"closed with {reader.fault_code}: {reader.fault}"
+            self._close_with(reader.fault_code, reader.fault)
+        elif reader.close_code and self._sent_close is None:
+            self._answered_close = True
+            self._close_with(reader.close_code, reader.close_reason)
+        if not self._masked:
+            # The server closes the connection, and at once; the client waits for it (RFC 6455, 7.1.1).
+            self._eof = True
+            self._receiver.stop()
+
+    def _pong(self, data: bytes) -> None:
+        if self.lane.control_queued >= PONGS:
+            self._late_pong = data
+        elif self._sent_close is None:
+            self._offer(data, PONG)
+
+    def _offer(self, data: bytes, opcode: int) -> None:
+        self.lane.offer_control(masked_frame(data, os.urandom(4), opcode) if self._masked else frame(data, opcode))
+
+    def _close_with(self, code: int, reason: str) -> None:
+        """Send a close frame if none has been sent."""
+        if self._sent_close is None:
+            self._sent_close = code, reason
+            if self.writer is not None:
+                self.writer.closing = True
+            self._offer(close_data(code, reason), CLOSE)
+            self.flush()
+            self._cut_soon()
+
+    def _cut_soon(self) -> None:
+        if not self._cutting and self._tasks is not None:
             self._cutting = True
             self._tasks.start_soon(self._cut)
 
@@ -340,6 +316,10 @@ class Link:
             # Only now may another follow: behind what may be half a frame nothing goes out.
             self._drained = None
             self._hold(False)
+            if self._late_pong is not None:
+                data, self._late_pong = self._late_pong, None
+                self._pong(data)
+                self.flush()
         except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
             # EndOfStream: a TLS stream whose peer has gone.
             self.abort("connection lost while writing")
@@ -366,7 +346,7 @@ class Link:
         lane = self.lane
         source = self.writer if self.writer is not None else lane
         while True:
-            if self._protocol.state is State.OPEN:
+            if self._sent_close is None:
                 frames = source.gather(time.monotonic(), CHUNK)
             elif lane.control_queued:
                 # Nothing but the close handshake may follow a close frame: one at a time.
@@ -392,9 +372,11 @@ class Link:
         return f"it took nothing for {self.stall_limit:g} s while events were waiting"
 
     def _closed_why(self) -> str:
-        received, sent = self._protocol.close_rcvd, self._protocol.close_sent
-        if received is not None and not (sent is not None and self._protocol.close_rcvd_then_sent is False):
-            return f"closed by the peer with {received.code}{': ' + received.reason if received.reason else ''}"
+        reader, sent = self._reader, self._sent_close
+        if reader.close_code and (sent is None or self._answered_close):
+            return (
+                f"closed by the peer with {reader.close_code}{': ' if reader.close_reason else ''}{reader.close_reason}"
+            )
         if sent is not None:
-            return f"closed with {int(sent.code)}: {sent.reason}"
+            return f"closed with {sent[0]}: {sent[1]}"
         return "connection lost"

@@ -22,7 +22,16 @@ from napcore.types import Segment
 if TYPE_CHECKING:
     from napcore.net.traffic import Traffic
 
-__all__ = ("Account", "Caller", "PendingCall", "Subscription", "Unheard", "open_subscription", "reply_action")
+__all__ = (
+    "Account",
+    "Caller",
+    "PendingCall",
+    "Subscription",
+    "Unheard",
+    "open_subscription",
+    "read_answer",
+    "reply_action",
+)
 
 
 class Subscription:
@@ -67,14 +76,19 @@ class Subscription:
         return self
 
     async def __anext__(self) -> Event:
+        batch = await self.batch(1)
+        if not batch:
+            raise StopAsyncIteration
+        return batch[0]
+
+    async def batch(self, limit: int) -> list[Event]:
+        """Up to ``limit`` events at once, oldest first; waits for the first. None at the end of the iteration."""
         # Before anything is taken, so that a cancellation here loses no event.
         await anyio.lowlevel.checkpoint()
         while True:
-            taken: list[Event] = self._client.take(1)
-            if taken:
-                return taken[0]
-            if self._closed:
-                raise StopAsyncIteration
+            taken: list[Event] = self._client.take(limit)
+            if taken or self._closed:
+                return taken
             self._news = anyio.Event()
             await self._news.wait()
 
@@ -108,7 +122,7 @@ class PendingCall:
     def __init__(self, action: str, client: object) -> None:
         self.client = client
         """Whose calls count together: all of this process do."""
-        self._action = action
+        self.action = action
         self._over = anyio.Event()
         self._answer: Answer | None = None
 
@@ -129,15 +143,8 @@ class PendingCall:
             await self._over.wait()
         answer = self._answer
         if answer is None:
-            raise CallTimeout(self._action, f"no answer within {timeout:g} s")
-        data = peek_frame(answer.frame).data
-        if data.get("status") != "failed":
-            return data.get("data")
-        message, wording = str(data.get("message") or ""), str(data.get("wording") or "")
-        own = _OWN_FAILURES.get(answer.retcode or 0)
-        if own is not None:
-            raise own(self._action, message)
-        raise ActionFailed(self._action, data.get("retcode"), message, wording, data.get("data"))
+            raise CallTimeout(self.action, f"no answer within {timeout:g} s")
+        return read_answer(self.action, answer)
 
 
 class Unheard:
@@ -149,6 +156,22 @@ class Unheard:
 
     def answer(self, answer: Answer) -> None:
         """Nobody waits for it."""
+
+
+def read_answer(action: str, answer: Answer) -> Any:
+    """The data of an answer.
+
+    Raises:
+        ActionFailed, CallTimeout, NotSent, OutcomeUnknown, AmbiguousAccount: as the answer says.
+    """
+    data = peek_frame(answer.frame).data
+    if data.get("status") != "failed":
+        return data.get("data")
+    message, wording = str(data.get("message") or ""), str(data.get("wording") or "")
+    own = _OWN_FAILURES.get(answer.retcode or 0)
+    if own is not None:
+        raise own(action, message)
+    raise ActionFailed(action, data.get("retcode"), message, wording, data.get("data"))
 
 
 _OWN_FAILURES: Mapping[int, Callable[[str, str], Exception]] = {

@@ -30,9 +30,11 @@ from napcore.net.client import RemoteClient, Session
 from napcore.net.clients import HEARTBEAT
 from napcore.net.drain import drain
 from napcore.net.local import Caller, Subscription, open_subscription
+from napcore.net.mailbox import Inbox
 from napcore.net.tasks import sheltered_tasks
 from napcore.net.traffic import Traffic
 from napcore.net.upstream import Upstream
+from napcore.net.upstreams import Upstreams
 from napcore.net.websocket import check_url
 from napcore.net.ws_client import dial_session, dial_upstream
 from napcore.net.ws_server import Listener, open_listener
@@ -40,6 +42,7 @@ from napcore.types import MessageFormat, Off
 
 if TYPE_CHECKING:
     from napcore.core.config import Config
+    from napcore.net.watchdog import Watchdog
 
 __all__ = ("Relay",)
 
@@ -57,10 +60,10 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
     of a public method raises it.
 
     ``memory_limit`` is that of a ``Hub``. ``call_timeout`` is how many seconds a call may wait for
-    its upstream's answer. ``send_rate``
-    holds ``send_*`` calls back: ``"auto"`` for a minute after an upstream was away or a client
-    catches up (5 a second for each account, 1 for each group; at most 20 and 5 at once), ``"safe"``
-    always, two numbers always and with these rates; what would wait for more than 20 s is refused.
+    its upstream's answer. ``send_rate`` holds ``send_*`` calls back: ``"auto"`` for a minute after
+    an upstream was away or a client catches up (5 a second for each account, 1 for each group; at
+    most 20 and 5 at once), ``"safe"`` always, two numbers always and with these rates; what would
+    wait for more than 20 s is refused.
     ``share_gets`` lets identical ``get_*`` calls share one answer: seconds for which it is good,
     0 only while it is under way.
 
@@ -82,13 +85,16 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
         self.closing = False
         """Whether it is shutting down: nothing is dialled, nobody is let in, no call is sent any more."""
         self.traffic = Traffic(self, memory_limit, call_timeout, send_rate, share_gets)
-        self._upstreams: list[Upstream] = []
-        self._reverse: dict[int, Upstream] = {}
+        self.upstreams = Upstreams(self)
         self.listeners: list[Listener] = []
         self._numbers = count(1)
         self._tasks: TaskGroup | None = None
         self._entered_at = 0.0
         self._stopping = anyio.Event()
+        self.inbox = Inbox(self.traffic.publish)
+        """Where other threads put what the relay's loop shall do."""
+        self.watchdog: Watchdog | None = None
+        """What watches its event loop, if anything does."""
         self._on_entry: Callable[[], Awaitable[Any]] | None = None
 
     @classmethod
@@ -112,13 +118,15 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
     async def __asynccontextmanager__(self) -> AsyncGenerator[Relay, None]:
         async with sheltered_tasks() as self._tasks:
             self._entered_at = time.monotonic()
+            self.inbox.open()
+            self._tasks.start_soon(self._guard, "the inbox", self.inbox.serve)
             self.traffic.hub.check_thread()
             self._tasks.start_soon(self._guard, "the clock", self.traffic.tick)
             hurried = True
             try:
                 if self._on_entry is not None:
                     await self._on_entry()
-                for upstream in self._upstreams:
+                for upstream in self.upstreams.dialled:
                     self._start_upstream(upstream)
                 yield self
                 hurried = False
@@ -126,6 +134,7 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
                 try:
                     await drain(self, hurried=hurried)
                 finally:
+                    self.inbox.close()
                     self._tasks = None
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -166,6 +175,9 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
         tasks = self._running()
         door = Door(token or None, upstream_token or None, tuple(allowed_origins), ssl_context is not None)
         listener = await open_listener(self, host, port, door, ssl_context, allow_anonymous=allow_anonymous)
+        if self.closing:
+            await listener.aclose()
+            raise RuntimeError("the relay is shutting down")
         self.listeners.append(listener)
         tasks.start_soon(self._guard, f"the listener on port {listener.port}", listener.serve)
         _log.info("listening on %s", listener.url)
@@ -188,7 +200,7 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
         """
         self._check()
         upstream = Upstream(self, check_url(url), token=token, self_id=self_id, ssl_context=ssl_context)
-        self._upstreams.append(upstream)
+        self.upstreams.add(upstream)
         if self._tasks is not None:
             self._start_upstream(upstream)
         return upstream
@@ -261,14 +273,20 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
             BadEvent: not a JSON object, or not an event.
         """
         self._running()
-        if isinstance(event, dict):
-            event = Event.from_dict(event)
-        elif not isinstance(event, Event):
-            event = peek(event)
-        if event.self_id is not None:
-            self.traffic.see_account(event.self_id, None)
-        self.traffic.received += 1
-        return self.traffic.route([event], 0)
+        return self.traffic.publish([_as_event(event)])
+
+    def publish_threadsafe(self, event: Event | bytes | dict[str, Any]) -> None:
+        """Have an event routed as :meth:`publish` does, from any thread; does not wait.
+
+        Raises:
+            BadEvent: not a JSON object, or not an event.
+            RuntimeError: the relay is not running, or its loop has not come round for 65,536 events.
+        """
+        self.inbox.publish(_as_event(event))
+
+    def stop_threadsafe(self) -> None:
+        """As :meth:`aclose`, from any thread."""
+        self.inbox.post(self._stopping.set)
 
     async def call(
         self, action: str, params: Mapping[str, Any] | None = None, *, self_id: int | None = None, timeout: float = 30.0
@@ -285,47 +303,18 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
 
     def statistics(self) -> RelayStatistics:
         """A snapshot of everything that is counted; once the relay has ended, of how it did."""
-        sessions = tuple(session.statistics() for session in self.traffic.clients.sessions())
-        local = tuple(subscription.statistics() for subscription in self.traffic.subscriptions)
-        upstreams = self.upstreams()
-        binary = sum(link.link.binary for upstream in upstreams for link in upstream.links)
-        return RelayStatistics(
-            uptime=time.monotonic() - self._entered_at if self._tasks is not None else 0.0,
-            received=self.traffic.received,
-            invalid=self.traffic.invalid + binary,
-            consumed=self.traffic.consumed,
-            memory=self.traffic.hub.router.memory,
-            accounts=self.traffic.accounts.statistics(),
-            upstreams=tuple(upstream.statistics() for upstream in upstreams),
-            clients=sessions + local,
-            gone=self.traffic.gone(),
-            calls=self.traffic.calls.statistics(),
-            duplicates=self.traffic.dedup.count,
-        )
+        uptime = time.monotonic() - self._entered_at if self._tasks is not None else 0.0
+        lag = self.watchdog.worst if self.watchdog is not None else 0.0
+        listeners = tuple(listener.statistics() for listener in self.listeners)
+        return self.traffic.statistics(tuple(self.upstreams))._replace(uptime=uptime, loop_lag=lag, listeners=listeners)
 
     # What its links and clients ask of it.
-
-    def reverse_upstream(self, self_id: int) -> Upstream:
-        """The upstream that dials us for ``self_id``."""
-        upstream = self._reverse.get(self_id)
-        if upstream is None:
-            upstream = self._reverse[self_id] = Upstream(self, None, self_id=self_id)
-        return upstream
-
-    def upstreams(self) -> tuple[Upstream, ...]:
-        """Every upstream, in either role."""
-        return (*self._upstreams, *self._reverse.values())
 
     def start_dialling(self, session: Session) -> None:
         """Keep a link to a client we dial, unless it is shutting down."""
         if not self.closing:
             session.scope = anyio.CancelScope()
             self.start(f"client {session.label}", _scoped, session, dial_session)
-
-    def forget_upstream(self, upstream: Upstream) -> None:
-        """Take an upstream that we dialled out of the table."""
-        if upstream in self._upstreams:
-            self._upstreams.remove(upstream)
 
     async def remove_client(self, client: RemoteClient) -> None:
         """Close a client's links and forget it."""
@@ -376,6 +365,12 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
         if self._tasks is None:
             raise RuntimeError("the relay is not running; enter it with 'async with' or start serve() first")
         return self._tasks
+
+
+def _as_event(event: Event | bytes | dict[str, Any]) -> Event:
+    if isinstance(event, dict):
+        return Event.from_dict(event)
+    return event if isinstance(event, Event) else peek(event)
 
 
 async def _scoped(owner: Session | Upstream, work: Callable[[Any], Awaitable[None]]) -> None:

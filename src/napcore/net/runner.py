@@ -15,7 +15,7 @@ from napcore.errors import ConfigError
 from napcore.net.drain import STOP, Stop
 from napcore.net.tasks import own_tasks
 
-__all__ = ("run",)
+__all__ = ("backend_options", "run")
 
 T = TypeVar("T")
 
@@ -38,20 +38,26 @@ def run(
     Raises:
         ConfigError: the backend is unknown or not installed.
     """
-    if backend not in ("asyncio", "trio"):
-        raise ConfigError(f"backend must be asyncio or trio, not {backend!r}", key="backend")
-    options: dict[str, Any] = {}
-    if backend == "trio":
-        if importlib.util.find_spec("trio") is None:
-            raise ConfigError("trio is not installed: pip install 'napcore[trio]'", key="backend")
-    elif use_uvloop is None:
-        options["use_uvloop"] = importlib.util.find_spec("uvloop") is not None
-    else:
-        options["use_uvloop"] = use_uvloop
+    options = backend_options(backend, use_uvloop)
     try:
         return anyio.run(_until_signal, main, backend=backend, backend_options=options)
     except KeyboardInterrupt:
         return None
+
+
+def backend_options(backend: str, use_uvloop: bool | None) -> dict[str, Any]:
+    """What ``anyio.run`` is told besides the backend's name.
+
+    Raises:
+        ConfigError: the backend is unknown or not installed.
+    """
+    if backend not in ("asyncio", "trio"):
+        raise ConfigError(f"backend must be asyncio or trio, not {backend!r}", key="backend")
+    if backend == "trio":
+        if importlib.util.find_spec("trio") is None:
+            raise ConfigError("trio is not installed: pip install 'napcore[trio]'", key="backend")
+        return {}
+    return {"use_uvloop": importlib.util.find_spec("uvloop") is not None if use_uvloop is None else use_uvloop}
 
 
 async def _until_signal(main: Callable[[], Awaitable[T]]) -> T | None:

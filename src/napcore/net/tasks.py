@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import anyio
-from anyio.abc import TaskGroup, TaskStatus
+from anyio.abc import TaskGroup
 
 __all__ = ("own_tasks", "sheltered_tasks")
 
@@ -36,19 +36,22 @@ async def own_tasks() -> AsyncGenerator[TaskGroup, None]:
 async def sheltered_tasks() -> AsyncGenerator[TaskGroup, None]:
     """The same, for tasks that go on while the block is being cancelled, until it has been left."""
     found: list[TaskGroup] = []
+    ready = anyio.Event()
     async with own_tasks() as outer:
+        outer.start_soon(_shelter, found, ready)
+        # Not start(): cancelled halfway, that would leave a shelter which nothing ends.
+        with anyio.CancelScope(shield=True):
+            await ready.wait()
+        (tasks,) = found
         try:
-            await outer.start(_shelter, found)
-            yield found[0]
+            yield tasks
         finally:
-            # Nothing else ends them: without this, a block cancelled as it begins would be left never.
-            for tasks in found:
-                tasks.cancel_scope.cancel()
+            tasks.cancel_scope.cancel()
 
 
-async def _shelter(found: list[TaskGroup], *, task_status: TaskStatus[None]) -> None:
+async def _shelter(found: list[TaskGroup], ready: anyio.Event) -> None:
     async with anyio.create_task_group() as tasks:
-        found.append(tasks)
         tasks.cancel_scope.shield = True
-        task_status.started()
+        found.append(tasks)
+        ready.set()
         await anyio.sleep_forever()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +21,14 @@ from napcore.core.dedup import Dedup
 from napcore.core.hub import Hub
 from napcore.core.onebot import OWN_META
 from napcore.core.pacing import SendRate
-from napcore.core.stats import ClientStatistics, LossReport, add_up
+from napcore.core.stats import ClientStatistics, LossReport, RelayStatistics, add_up
 from napcore.dispatch import Event, Report, Response, flush_ready, peek_frame
 from napcore.errors import BadEvent
 from napcore.net.accounts import Accounts
 from napcore.net.api import Api
 from napcore.net.clients import Clients
 from napcore.net.local import Subscription
-from napcore.net.upstream import UpstreamLink
+from napcore.net.upstream import Upstream, UpstreamLink
 from napcore.types import Off
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Traffic:
         self._relay = relay
         self._unflushed: dict[Any, None] = {}  # owners that a task of its own flushes, in order
         self._losses = LossReport()
-        self._told_invalid = -60.0
+        self._told_invalid = self._told_full = -60.0
 
     def take_batch(self, messages: list[bytes], link: UpstreamLink) -> None:
         """What one read from an upstream brought: events to route, answers to hand back."""
@@ -115,8 +115,19 @@ class Traffic:
             self.received += len(events)
             self.route(events, link.account)
 
+    def publish(self, events: list[Event]) -> Report:
+        """Route events that did not come from an upstream."""
+        for self_id in {event.self_id for event in events}:
+            if self_id is not None:
+                self.see_account(self_id, None)
+        self.received += len(events)
+        return self.route(events, 0)
+
     def see_account(self, self_id: int, link: UpstreamLink | None) -> None:
         """A sign of ``self_id`` on ``link`` (None: published in this process); a new account gets its sessions."""
+        if self.accounts.full and self_id not in self.accounts:
+            self._tell_full(link)
+            return
         if link is not None:
             expected = link.upstream.self_id
             if expected is not None and expected != self_id and not link.self_ids - {expected}:
@@ -137,6 +148,13 @@ class Traffic:
             self._welcome(self_id, link, had, known)
         if link is not None:
             link.upstream.see(self_id)
+
+    def _tell_full(self, link: UpstreamLink | None) -> None:
+        now = time.monotonic()
+        if now - self._told_full >= 60.0:
+            self._told_full = now
+            where = f"upstream {link.upstream.name}" if link else "this process"
+            _log.warning("%s names more than %d accounts; no more are taken in", where, len(self.accounts))
 
     def _welcome(self, self_id: int, link: UpstreamLink, others: list[UpstreamLink], known: bool) -> None:
         """The account has one more link."""
@@ -193,6 +211,26 @@ class Traffic:
                 error,
                 self.invalid,
             )
+
+    def statistics(self, upstreams: Sequence[Upstream]) -> RelayStatistics:
+        """A snapshot of what is counted here."""
+        sessions = tuple(session.statistics() for session in self.clients.sessions())
+        local = tuple(subscription.statistics() for subscription in self.subscriptions)
+        binary = sum(link.link.binary for upstream in upstreams for link in upstream.links)
+        return RelayStatistics(
+            uptime=0.0,
+            received=self.received,
+            invalid=self.invalid + binary,
+            consumed=self.consumed,
+            memory=self.hub.router.memory,
+            accounts=self.accounts.statistics(),
+            listeners=(),
+            upstreams=tuple(upstream.statistics() for upstream in upstreams),
+            clients=sessions + local,
+            gone=self.gone(),
+            calls=self.calls.statistics(),
+            duplicates=self.dedup.count,
+        )
 
     def gone(self) -> ClientStatistics:
         """The ledgers of all sessions and subscriptions that are no more, added up."""

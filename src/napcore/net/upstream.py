@@ -99,7 +99,7 @@ class Upstream:
     async def aclose(self) -> None:
         """Close its links and dial no more."""
         self.retired = True
-        self.relay.forget_upstream(self)
+        self.relay.upstreams.forget(self)
         for link in list(self.links):
             await link.link.close(1000, "no longer needed")
         if self.scope is not None:

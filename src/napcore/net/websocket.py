@@ -1,15 +1,10 @@
-"""WebSocket over an anyio stream: dialling, and turning received bytes into whole messages.
-
-The handshake, the frame rules and the close handshake are those of websockets' Sans-I/O
-classes (RFC 6455). They hand out single frames; putting fragments together, and bounding them,
-is done here.
-"""
+"""WebSocket over an anyio stream: dialling. The handshake is that of websockets' Sans-I/O classes (RFC 6455)."""
 
 from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -17,8 +12,7 @@ import anyio
 from anyio.abc import ByteStream, SocketAttribute
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
-from websockets.frames import Frame, Opcode
-from websockets.protocol import Protocol
+from websockets.protocol import State
 from websockets.uri import parse_uri
 
 from napcore.core.onebot import MAX_FRAME
@@ -26,20 +20,22 @@ from napcore.errors import ConfigError
 from napcore.net.causes import dial_cause, status_cause
 
 __all__ = (
+    "CLOSE",
+    "PONG",
     "Dialled",
     "DialFailed",
-    "MessageReader",
     "SILENT",
     "TOO_BIG",
     "check_url",
+    "close_data",
     "dial",
-    "head_ends",
     "is_loopback",
     "public_url",
 )
 
-MAX_FRAGMENTS: Final = 4096
-"""Fragments a message may have; more is taken for a flood and closed with 1009."""
+CLOSE: Final = 8
+PONG: Final = 10
+"""Opcodes of the control frames that links make (RFC 6455, 5.5); a ping is the writer's."""
 
 TOO_BIG: Final = 1009
 """The close code for a message that is too big to process (RFC 6455, 7.4.1)."""
@@ -61,63 +57,8 @@ class Dialled(NamedTuple):
     """An open WebSocket in the client role."""
 
     stream: ByteStream
-    protocol: ClientProtocol
-    early: list[Frame]
-    """Frames that came in the same bytes as the handshake's answer."""
-    between_frames: bool
-    """Whether nothing else came in them."""
-
-
-class MessageReader:
-    """Puts frames together to messages.
-
-    ``limit`` bounds a message in bytes. A message over it, or of too many fragments, fails the
-    connection with 1009.
-    """
-
-    def __init__(self, protocol: Protocol, limit: int = MAX_FRAME) -> None:
-        self._protocol = protocol
-        self._limit = limit
-        self._parts: list[bytes | bytearray | memoryview] = []
-        self._size = 0
-        self._text = True
-        self.binary = 0
-        """Binary messages seen; OneBot 11 has none, so they are not handed out."""
-
-    @property
-    def within_message(self) -> bool:
-        """Whether a message has begun that is in several frames, and has not ended."""
-        return bool(self._parts)
-
-    def messages(self, frames: list[Frame]) -> list[bytes]:
-        """The text messages that ``frames`` complete."""
-        whole: list[bytes] = []
-        for frame in frames:
-            opcode = frame.opcode
-            if opcode is Opcode.TEXT or opcode is Opcode.BINARY:
-                self._text = opcode is Opcode.TEXT
-                if frame.fin:
-                    self._finish(bytes(frame.data), whole)
-                else:
-                    self._parts = [frame.data]
-                    self._size = len(frame.data)
-            elif opcode is Opcode.CONT:
-                self._parts.append(frame.data)
-                self._size += len(frame.data)
-                if self._size > self._limit or len(self._parts) > MAX_FRAGMENTS:
-                    self._parts.clear()
-                    self._protocol.fail(1009, "message too large or in too many fragments")
-                    break
-                if frame.fin:
-                    parts, self._parts = self._parts, []
-                    self._finish(b"".join(parts), whole)
-        return whole
-
-    def _finish(self, message: bytes, whole: list[bytes]) -> None:
-        if self._text:
-            whole.append(message)
-        else:
-            self.binary += 1
+    early: bytes
+    """What came behind the handshake's answer in the same piece."""
 
 
 async def dial(
@@ -157,14 +98,22 @@ async def _shake_hands(stream: ByteStream, protocol: ClientProtocol, headers: Ma
         request.headers[name] = value
     protocol.send_request(request)
     await stream.send(b"".join(protocol.data_to_send()))
-    received = b""
+    received, within = b"", True
     while True:
         try:
             data = await stream.receive()
         except anyio.EndOfStream:
             protocol.receive_eof()
         else:
-            received += data
+            if within:
+                received += data
+                _, end, early = received.partition(b"\r\n\r\n")
+                within = not end
+                # Frames are not for the protocol; the text of a refusal is.
+                protocol.receive_data(data[: len(data) - len(early)] if end else data)
+                if protocol.state is State.OPEN:
+                    return Dialled(stream, early)
+                data = early
             protocol.receive_data(data)
         refusal = protocol.handshake_exc
         if isinstance(refusal, InvalidStatus):
@@ -178,22 +127,11 @@ async def _shake_hands(stream: ByteStream, protocol: ClientProtocol, headers: Ma
             raise DialFailed(f"not a WebSocket: {refusal}")
         if refusal is not None:
             raise DialFailed(f"not a WebSocket: {refusal!r}")
-        events = protocol.events_received()
-        if events:
-            whole = head_ends(received)
-            return Dialled(stream, protocol, [event for event in events if isinstance(event, Frame)], whole)
 
 
-def wire_size(frames: Iterable[Frame], masked: bool) -> int:
-    """Bytes that received frames took; one with a longer head than it needs took more."""
-    sizes = [len(frame.data) for frame in frames]
-    heads = sum(2 if size < 126 else 4 if size < 65536 else 10 for size in sizes)
-    return sum(sizes) + heads + 4 * len(sizes) * masked
-
-
-def head_ends(data: bytes) -> bool:
-    """Whether these bytes are an HTTP head and nothing behind it."""
-    return data.find(b"\r\n\r\n") == len(data) - 4
+def close_data(code: int, reason: str) -> bytes:
+    """What a close frame carries (RFC 6455, 5.5.1); nothing for 1005, which only stands for that."""
+    return b"" if code == 1005 else code.to_bytes(2, "big") + reason.encode()
 
 
 def check_url(url: str, key: str = "url") -> str:

@@ -34,11 +34,10 @@ async def dial_upstream(upstream: Upstream) -> None:
         link = Link(
             upstream.name,
             dialled.stream,
-            dialled.protocol,
             uplink.lane,
             uplink.take,
+            client=True,
             early=dialled.early,
-            between_frames=dialled.between_frames,
         )
         link.stall_limit = 600.0 if link.loopback else 10.0
         watch_peer(dialled.stream, remote=not link.loopback, patience=UPSTREAM_PATIENCE)
@@ -78,11 +77,10 @@ async def dial_session(session: Session) -> None:
         link = Link(
             session.label,
             dialled.stream,
-            dialled.protocol,
             client_link.lane,
             client_link.take_requests,
+            client=True,
             early=dialled.early,
-            between_frames=dialled.between_frames,
             max_in_flight=client.policy.window,
         )
         link.stall_limit = client.policy.stall_limit(link.loopback)

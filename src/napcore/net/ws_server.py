@@ -17,24 +17,24 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import anyio.lowlevel
 import h11
-from anyio.abc import ByteStream, SocketAttribute, SocketListener, SocketStream, TaskGroup
+from anyio.abc import ByteStream, SocketAttribute, SocketListener, SocketStream
 from anyio.streams.tls import TLSStream
-from websockets.frames import Frame
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from napcore.core.admission import Admitted, Door, Head, Refused, admit, is_local, shown_token
 from napcore.core.capacity import Capacity
-from napcore.core.onebot import MAX_FRAME
+from napcore.core.stats import ListenerStatistics
 from napcore.core.throttle import Throttle
+from napcore.dispatch import frame
 from napcore.errors import ConfigError
-from napcore.net.accept import Handshakes, accept_all, stop_accepting
+from napcore.net.accept import Acceptor, Handshakes
 from napcore.net.client import ClientLink
 from napcore.net.http_head import HEAD_TIMEOUT, answer, read_head, wants_upgrade
 from napcore.net.link import Link
 from napcore.net.sockets import UPSTREAM_PATIENCE, bind, watch_peer
 from napcore.net.upstream import UpstreamLink
-from napcore.net.websocket import SILENT, head_ends
+from napcore.net.websocket import CLOSE, SILENT, close_data
 
 if TYPE_CHECKING:
     from napcore.net.relay import Relay
@@ -64,29 +64,28 @@ class Listener:
         self.url = f"{'wss' if ssl_context else 'ws'}://{f'[{host}]' if ':' in host else host}:{port}"
         """What to put in a client's or NapCat's settings, without token."""
         self._relay = relay
-        self._sockets = sockets
+        self._acceptors = [Acceptor(socket) for socket in sockets]
         self._door = door
         self._ssl_context = ssl_context
         self._handshakes = Handshakes()
         self._throttle = Throttle()
         self._capacity: Capacity[anyio.CancelScope] = Capacity()
         self._turn = anyio.Lock()
+        self._accepted = self._cut = 0
+        self._refused: dict[int, int] = {}
         self._told_guesses = self._told_full = -60.0
 
     async def serve(self) -> None:
         """Accept until it is closed."""
         async with anyio.create_task_group() as tg:
-            for socket in self._sockets:
-                tg.start_soon(self._serve_socket, socket, tg)
-
-    async def _serve_socket(self, socket: SocketListener, connections: TaskGroup) -> None:
-        # In a group of its own it would cut every connection when it is closed.
-        await accept_all(socket, self._accept, connections)
+            for acceptor in self._acceptors:
+                # In a group of its own it would cut every connection when it is closed.
+                tg.start_soon(acceptor.run, self._accept, tg)
 
     async def aclose(self) -> None:
         """Stop listening. Links that are open stay."""
-        for socket in self._sockets:
-            await stop_accepting(socket)
+        for acceptor in self._acceptors:
+            await acceptor.aclose()
 
     async def _accept(self, stream: SocketStream) -> None:
         """One connection, from its first byte to its end; nothing it does leaves here."""
@@ -106,18 +105,20 @@ class Listener:
 
     async def _serve_connection(self, raw: SocketStream, place: anyio.CancelScope) -> None:
         stream: ByteStream = raw
+        self._accepted += 1
         stays, evicted = self._capacity.arrive(place, time.monotonic())
+        self._cut += len(evicted)
         for other in evicted:
             other.cancel()
         if not stays:
             self._tell_full(f"connection from {_peer(raw)}: too many that have not said who they are")
             if self._ssl_context is None:
-                await answer(raw, Refused(503, "busy; try again", retry_after=1.0))
+                await self._refuse(raw, Refused(503, "busy; try again", retry_after=1.0))
             return
         if wait := self._throttle.shut_out(_address(raw), time.monotonic()):
             refusal = self._too_many_guesses(_address(raw), wait)
             if self._ssl_context is None:
-                await answer(raw, refusal)
+                await self._refuse(raw, refusal)
             return
         with anyio.move_on_after(HEAD_TIMEOUT) as deadline:
             if self._ssl_context is not None:
@@ -126,19 +127,22 @@ class Listener:
                         raw, server_side=True, ssl_context=self._ssl_context, standard_compatible=False
                     )
                 except ssl.SSLError as error:
+                    self._cut += 1
                     _log.info("connection from %s: TLS failed: %s", _peer(raw), error.reason or error)
                     return
-            head = await read_head(stream, self._turn)
+            head = await read_head(stream, self._turn, lambda: self._capacity.heard(place, time.monotonic()))
         if deadline.cancelled_caught:
             _log.info("connection from %s: no complete request within %g s", _peer(raw), HEAD_TIMEOUT)
-            if self._ssl_context is None or stream is not raw:
-                await answer(stream, Refused(408, "no complete request in time"))
+            if self._ssl_context is not None and stream is raw:
+                self._cut += 1
+            else:
+                await self._refuse(stream, Refused(408, "no complete request in time"))
             return
         if isinstance(head, Refused):
-            await answer(stream, head)
+            await self._refuse(stream, head)
             return
         if self._relay.closing:
-            await answer(stream, Refused(503, "the relay is shutting down", retry_after=5.0))
+            await self._refuse(stream, Refused(503, "the relay is shutting down", retry_after=5.0))
             return
         data, request = head
         async with self._turn:
@@ -147,18 +151,19 @@ class Listener:
         if isinstance(decision, Refused):
             if decision.status not in (429, 503):
                 _log.warning("connection from %s refused: %d %s", _peer(raw), decision.status, decision.text)
-            await answer(stream, decision)
+            await self._refuse(stream, decision)
             return
         if decision.role == "client" and not self._handshakes.admit():
-            await answer(stream, Refused(503, "too many connections at once", retry_after=2.0))
+            await self._refuse(stream, Refused(503, "too many connections at once", retry_after=2.0))
             return
-        protocol = ServerProtocol(max_size=MAX_FRAME, logger=SILENT)
-        protocol.receive_data(data)
+        protocol = ServerProtocol(logger=SILENT)
+        head_data, end, early = data.partition(b"\r\n\r\n")
+        # Frames are not for it: they are ours to read.
+        protocol.receive_data(head_data + end)
         events = protocol.events_received()
         if not events or not isinstance(events[0], Request):
-            await answer(stream, Refused(400, "not a WebSocket handshake"))
+            await self._refuse(stream, Refused(400, "not a WebSocket handshake"))
             return
-        early = [event for event in events if isinstance(event, Frame)]
         response = protocol.accept(events[0])
         protocol.send_response(response)
         await stream.send(b"".join(protocol.data_to_send()))
@@ -166,9 +171,17 @@ class Listener:
             _log.info("connection from %s: bad handshake (%d)", _peer(raw), response.status_code)
             return
         if decision.role == "upstream":
-            await self._serve_upstream(stream, protocol, early, decision, between_frames=head_ends(data))
+            await self._serve_upstream(stream, early, decision)
         else:
-            await self._serve_client(stream, protocol, early, decision, between_frames=head_ends(data))
+            await self._serve_client(stream, early, decision)
+
+    async def _refuse(self, stream: ByteStream, refusal: Refused) -> None:
+        self._refused[refusal.status] = self._refused.get(refusal.status, 0) + 1
+        await answer(stream, refusal)
+
+    def statistics(self) -> ListenerStatistics:
+        """A snapshot of its counters."""
+        return ListenerStatistics(self.url, self._accepted, self._capacity.links, dict(self._refused), self._cut)
 
     def _decide(self, request: h11.Request, address: str, place: anyio.CancelScope) -> Admitted | Refused:
         headers: dict[str, list[str]] = {}
@@ -211,80 +224,52 @@ class Listener:
             self._told_full = now
             _log.warning("%s; refused (%d so far)", what, self._capacity.refused)
 
-    async def _serve_upstream(
-        self,
-        stream: ByteStream,
-        protocol: ServerProtocol,
-        early: list[Frame],
-        who: Admitted,
-        *,
-        between_frames: bool,
-    ) -> None:
+    async def _serve_upstream(self, stream: ByteStream, early: bytes, who: Admitted) -> None:
         relay = self._relay
-        upstream = relay.reverse_upstream(who.self_id or 0)
+        upstream = relay.upstreams.reverse(who.self_id or 0)
+        if upstream is None:
+            await stream.send(frame(close_data(1013, "too many accounts"), CLOSE))
+            return
         uplink = UpstreamLink(relay, upstream, masked=False, calls=who.calls)
-        link = Link(
-            upstream.name, stream, protocol, uplink.lane, uplink.take, early=early, between_frames=between_frames
-        )
+        link = Link(upstream.name, stream, uplink.lane, uplink.take, client=False, early=early)
         link.stall_limit = 600.0 if link.loopback else 10.0
         watch_peer(stream, remote=not link.loopback, patience=UPSTREAM_PATIENCE)
         _log.info("upstream %s: connected", upstream.name)
         await uplink.run(link)
         _log.warning("upstream %s: %s", upstream.name, link.cause)
 
-    async def _serve_client(
-        self,
-        stream: ByteStream,
-        protocol: ServerProtocol,
-        early: list[Frame],
-        who: Admitted,
-        *,
-        between_frames: bool,
-    ) -> None:
+    async def _serve_client(self, stream: ByteStream, early: bytes, who: Admitted) -> None:
         relay = self._relay
         client = relay.traffic.clients.dial_in(who.name)
         if client is None:
-            protocol.send_close(1013, "too many client names")
-            await stream.send(b"".join(protocol.data_to_send()))
+            await stream.send(frame(close_data(1013, "too many client names"), CLOSE))
             return
         try:
             session = relay.traffic.clients.session(client, who.self_id) if who.events else None
             if session is None:
-                client_link = self._link_client(
-                    ClientLink(relay, client, None, who.self_id), stream, protocol, early, between_frames
-                )
+                client_link = self._link_client(ClientLink(relay, client, None, who.self_id), stream, early)
                 await self._run_client(client_link)
                 return
             async with session.takeover:
                 if session.link is not None:
                     _log.info("client %s: a new connection takes over", session.label)
                     await session.link.link.close(4001, "another connection of this client took over")
-                client_link = self._link_client(
-                    ClientLink(relay, client, session, who.self_id), stream, protocol, early, between_frames
-                )
+                client_link = self._link_client(ClientLink(relay, client, session, who.self_id), stream, early)
             await self._run_client(client_link)
         finally:
             relay.traffic.clients.leave(client)
 
-    def _link_client(
-        self,
-        client_link: ClientLink,
-        stream: ByteStream,
-        protocol: ServerProtocol,
-        early: list[Frame],
-        between_frames: bool,
-    ) -> ClientLink:
+    def _link_client(self, client_link: ClientLink, stream: ByteStream, early: bytes) -> ClientLink:
         session = client_link.session
         name = session.label if session is not None else f"{client_link.client.name} (api)"
         policy = client_link.client.policy
         link = Link(
             name,
             stream,
-            protocol,
             client_link.lane,
             client_link.take_requests,
+            client=False,
             early=early,
-            between_frames=between_frames,
             max_in_flight=policy.window,
         )
         link.stall_limit = policy.stall_limit(link.loopback)
@@ -322,11 +307,14 @@ async def open_listener(
     for name in hosts:
         try:
             bound = await bind(name, port)
-        except OSError as error:
-            if name == "::1" and sockets and error.errno != errno.EADDRINUSE:
+        except BaseException as error:
+            if isinstance(error, OSError) and name == "::1" and sockets and error.errno != errno.EADDRINUSE:
                 continue
-            for socket in sockets:
-                await socket.aclose()
+            with anyio.CancelScope(shield=True):
+                for socket in sockets:
+                    await socket.aclose()
+            if not isinstance(error, OSError):
+                raise
             why = "the port is in use by another program" if error.errno == errno.EADDRINUSE else error.strerror
             raise OSError(error.errno, f"cannot listen on {name}:{port}: {why or error}") from error
         sockets.extend(bound)

@@ -13,6 +13,7 @@ from napcore.dispatch import COMPILED
 from napcore.edge.cli.layout import table
 from napcore.edge.cli.parser import Command, above_zero, whole_above_zero
 from napcore.edge.cli.run import add_backend
+from napcore.edge.cli.story import tell_story
 from napcore.edge.cli.texts import say
 from napcore.edge.logs import set_up_logging
 from napcore.net import runner
@@ -35,9 +36,9 @@ FAST: Final = ("reverse", "forward")
 
 
 def _add_options(options: Any) -> None:
-    options.add_argument("--groups", type=whole_above_zero, default=190, metavar="N", help=say("demo.groups"))
-    options.add_argument("--rate", type=above_zero, default=500.0, metavar="N", help=say("demo.rate"))
-    options.add_argument("--seconds", type=above_zero, default=10.0, metavar="N", help=say("demo.seconds"))
+    options.add_argument("--groups", type=whole_above_zero, metavar="N", help=say("demo.groups"))
+    options.add_argument("--rate", type=above_zero, metavar="N", help=say("demo.rate"))
+    options.add_argument("--seconds", type=above_zero, metavar="N", help=say("demo.seconds"))
     add_backend(options)
     options.add_argument("--json", action="store_true", help=say("demo.json"))
 
@@ -45,12 +46,17 @@ def _add_options(options: Any) -> None:
 def _demo(arguments: Namespace) -> int:
     set_up_logging(logging.WARNING)
     quiet = arguments.json
+    given = (arguments.groups, arguments.rate, arguments.seconds)
+    if given == (None, None, None) and not quiet:
+        set_up_logging(logging.CRITICAL)
+        return tell_story(arguments.backend)
+    groups, rate, seconds = arguments.groups or 190, arguments.rate or 500.0, arguments.seconds or 10.0
     if not quiet:
-        print(say("demo.start", groups=arguments.groups, rate=arguments.rate, seconds=arguments.seconds), flush=True)
+        print(say("demo.start", groups=groups, rate=rate, seconds=seconds), flush=True)
 
     async def main() -> DemoResult:
         on_second = None if quiet else _print_second
-        return await run_demo(arguments.groups, arguments.rate, arguments.seconds, on_second)
+        return await run_demo(groups, rate, seconds, on_second)
 
     try:
         result = runner.run(main, backend=arguments.backend)

@@ -18,6 +18,7 @@ from napcore.edge.cli.texts import say
 from napcore.edge.logs import set_up_logging
 from napcore.net import runner
 from napcore.net.relay import Relay
+from napcore.net.watchdog import watch_loop
 
 __all__ = ("COMMAND", "add_backend", "port_problem")
 
@@ -49,8 +50,13 @@ def _run(arguments: Namespace) -> int:
     set_up_logging(logging.DEBUG if arguments.verbose else logging.INFO)
 
     relay = Relay.from_config(config)
+
+    async def serve() -> None:
+        with watch_loop() as relay.watchdog:
+            await relay.serve(task_status=_Ready())
+
     try:
-        runner.run(lambda: relay.serve(task_status=_Ready()), backend=arguments.backend)
+        runner.run(serve, backend=arguments.backend)
     except OSError as error:
         print(port_problem(_port(config), error), file=sys.stderr)
         return 1

@@ -42,8 +42,8 @@ TEXTS: Final[Mapping[str, Mapping[Language, str]]] = {
     },
     "config.taken": {"en": "Configuration: {path}", "zh": "配置文件：{path}"},
     "demo.about": {
-        "en": "show it at work: a simulated NapCat, the relay and three clients, one of them slow",
-        "zh": "演示：模拟的 NapCat、中继和三个客户端，其中一个故意很慢",
+        "en": "show it at work: without options a story in 45 seconds, with them a measurement of three clients",
+        "zh": "演示：不带选项时讲一个 45 秒的故事，带选项时测量三个客户端",
     },
     "demo.client": {"en": "client", "zh": "客户端"},
     "demo.dropped": {"en": "dropped", "zh": "丢弃"},
@@ -137,6 +137,61 @@ TEXTS: Final[Mapping[str, Mapping[Language, str]]] = {
     "simulate.url": {
         "en": "dial the bot at this URL, as NapCat's WebSocket client",
         "zh": "主动连接机器人的这个地址（反向 WebSocket）",
+    },
+    "story.blocked": {
+        "en": "{elapsed:3.0f} s  {sent} events each way. Now a plugin blocks the loop of bot three: it "
+        "reads nothing any more.",
+        "zh": "{elapsed:3.0f} 秒  两边各发了 {sent} 个事件。现在三号机器人的事件循环被一个插件阻塞：它不再读任何东西。",
+    },
+    "story.burst": {"en": "most replies in one second after a trouble", "zh": "困境过后一秒内最多发出的回复"},
+    "story.direct": {"en": "NapCat alone", "zh": "仅 NapCat"},
+    "story.dropped": {"en": "events dropped on purpose", "zh": "主动丢弃的事件"},
+    "story.end": {
+        "en": "{elapsed:3.0f} s  That was it. The same script, both ways:",
+        "zh": "{elapsed:3.0f} 秒  演完了。同一个剧本，两种走法：",
+    },
+    "story.frozen": {
+        "en": "{elapsed:3.0f} s  Bot three has caught up. Straight, {direct} stale messages reached it, "
+        "the oldest {direct_oldest:g} s old; through napcore {napcore}, with {dropped} events "
+        "dropped. Now NapCat itself freezes: QQ hangs.",
+        "zh": "{elapsed:3.0f} 秒  三号机器人补完了。直连收到 {direct} 条过时消息，最旧的晚了 "
+        "{direct_oldest:g} 秒；经 napcore 收到 {napcore} 条，丢弃了 {dropped} 个事件。现在 "
+        "NapCat 自己卡住了：QQ 没有反应。",
+    },
+    "story.kib": {"en": "the same in KiB", "zh": "同上，KiB"},
+    "story.measure": {"en": "measured in this run", "zh": "本次运行实测"},
+    "story.napcore": {"en": "through napcore", "zh": "经过 napcore"},
+    "story.normal": {
+        "en": "{elapsed:3.0f} s  All is well: three bots read, and answer one message in five.",
+        "zh": "{elapsed:3.0f} 秒  一切正常：三个机器人都在读，每五条消息回复一条。",
+    },
+    "story.oldest": {"en": "age of the oldest of them, s", "zh": "其中最旧一条的年龄（秒）"},
+    "story.p99": {"en": "99th percentile of delay at the healthy bots, ms", "zh": "健康机器人的延迟 p99（毫秒）"},
+    "story.redials": {"en": "links to bots made again", "zh": "与机器人重新建立的连接"},
+    "story.released": {
+        "en": "{elapsed:3.0f} s  NapCat lets go of all it held, at once. napcore's word for it is "
+        "'{state}'; links to bots made again so far: {redials}.",
+        "zh": "{elapsed:3.0f} 秒  NapCat 把积压的事件一下子全放了出来。napcore 报告的状态是 "
+        "{state}；至今重新建立的连接：{redials} 个。",
+    },
+    "story.returned": {
+        "en": "{elapsed:3.0f} s  Bot three comes back. Straight, {direct} events wait for it, through "
+        "napcore {napcore}.",
+        "zh": "{elapsed:3.0f} 秒  三号机器人恢复了。直连有 {direct} 个事件在等它，经 napcore 有 {napcore} 个。",
+    },
+    "story.stale": {"en": "messages delivered more than {lifetime:g} s late", "zh": "晚到 {lifetime:g} 秒以上的消息"},
+    "story.start": {
+        "en": "{seconds:.0f} seconds. A simulated NapCat: {groups} groups, {rate:g} events a second. "
+        "Three bots get them straight, as NapCat sends them, and three get the same through "
+        "napcore, where a message lives {lifetime:g} s here and {queue} events may wait for a bot.",
+        "zh": "共 {seconds:.0f} 秒。模拟的 NapCat：{groups} 个群，每秒 {rate:g} "
+        "个事件。三个机器人直连（NapCat 自己的发法），另外三个经过 napcore 收到同样的事件；演示中消息有效期 "
+        "{lifetime:g} 秒，每个机器人最多排队 {queue} 个事件。",
+    },
+    "story.waiting": {"en": "most events waiting for the blocked bot", "zh": "为阻塞的机器人积压最多的事件"},
+    "story.where": {
+        "en": "One run, both ways at the same time, on {backend}, {core}.",
+        "zh": "两种走法同时运行；{backend}，{core}。",
     },
     "url_wrong": {"en": "not a ws:// or wss:// URL: {text!r}", "zh": "不是 ws:// 或 wss:// 地址：{text!r}"},
     "usage": {"en": "usage: ", "zh": "用法："},
