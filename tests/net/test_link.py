@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import random
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -103,7 +104,7 @@ def linked(peer_of: Any) -> Callable[..., Any]:
 
 def offer(lane: Outbox, *payloads: bytes, wire: Callable[[bytes], bytes] = frame) -> None:
     for payload in payloads:
-        lane.offer(wire(payload), 0, lane.received + 1, 0.0)
+        lane.offer(wire(payload), 0, lane.received + 1, time.monotonic())
 
 
 def lane_of(*payloads: bytes, **bounds: Any) -> Outbox:
