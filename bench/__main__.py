@@ -1,4 +1,4 @@
-"""Entry: ``python -m bench hot|wire|frameworks [--quick] [--only NAME] [--out DIR]`` and what each adds to that."""
+"""Entry: ``python -m bench hot|wire|frameworks|calls [--quick] [--out DIR]`` and what each adds to that."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench import hot
+from bench import calls, hot
 from bench.wire import run as wire
 
 
@@ -52,10 +52,16 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--only", default="", metavar="KIND", help="command, keyword, regex, alconna or mixed")
     command.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="default: bench/results")
     command.set_defaults(rounds=None)
+    command = commands.add_parser(
+        "calls", help="an API call, beside what NapCat does with it in Node", description=failed
+    )
+    command.add_argument("--quick", action="store_true", help="3 rounds")
+    command.add_argument("--rounds", type=int, metavar="N", help="rounds per size (default: 9)")
+    command.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="default: bench/results")
     chosen = parser.parse_args(arguments)
     if chosen.rounds is not None and chosen.rounds < 1:
         parser.error("--rounds: at least 1")
-    return {"hot": _hot, "wire": _wire, "frameworks": _frameworks}[chosen.command](chosen, parser)
+    return {"hot": _hot, "wire": _wire, "frameworks": _frameworks, "calls": _calls}[chosen.command](chosen, parser)
 
 
 def _hot(chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
@@ -90,9 +96,14 @@ def _wire(chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     results = wire.run(options, hot.versions("picows", "aiohttp", "uvloop", "trio", "anyio"), say)
     if results.failures:
         return 1
-    if not results.loads and not results.skipped:
+    if not results.loads and not results.receive and not results.skipped:
         parser.error(f"nothing is called {chosen.only!r}, or nobody {chosen.who!r}")
     return 0
+
+
+def _calls(chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    rounds = chosen.rounds or (3 if chosen.quick else calls.Options.rounds)
+    return calls.run(calls.Options(chosen.out, rounds), say)
 
 
 def _frameworks(chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> int:

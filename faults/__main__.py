@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 
-from faults import one, plants
+from faults import one, pages, plants
 from faults.report import Report
 from faults.run import Runner
 from faults.table import load
@@ -25,7 +25,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, help="how long a soak lasts (default 20)")
     parser.add_argument("--plant", choices=tuple(plants.PLANTS), help="plant this fault in the plain core first")
     parser.add_argument("--plants", action="store_true", help="plant each of them; every one must be found")
-    parser.add_argument("--markdown", metavar="FILE", help="write the results as the table of docs/faults.md")
+    parser.add_argument("--pages", action="store_true", help="write the results into the tables of docs/faults.md")
     parser.add_argument("--logs", metavar="FOLDER", help="keep what each row logged")
     parser.add_argument("--jobs", type=int, default=6, help="rows at a time that do not measure times (default 6)")
     parser.add_argument("--one", help=argparse.SUPPRESS)
@@ -56,6 +56,8 @@ def main() -> int:
     report = Report()
     Runner(arguments, report).run(rows)
     report.close(time.monotonic() - start, arguments)
+    if arguments.pages:
+        pages.update(report.results, table)
     return 1 if report.failed else 0
 
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +127,9 @@ async def start(
         process.wait(10)
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
-                pipe.close()
+                # It may have ended with orders unread.
+                with suppress(BrokenPipeError):
+                    pipe.close()
 
 
 def python_child(module: str, *arguments: object) -> list[str]:

@@ -25,12 +25,13 @@ async def attempt(row: Row, case: Case) -> None:
     before = descriptors(), len(anyio.get_running_tasks())
     try:
         await row.work(case)
-    except Skipped:
-        raise
     except BaseException as error:
         if isinstance(error, (KeyboardInterrupt, anyio.get_cancelled_exc_class())):
             raise
         cause = _innermost(error)
+        if isinstance(cause, Skipped):
+            # Whatever task groups it came through.
+            raise cause from None
         case.failures.append(f"{type(cause).__name__}: {str(cause).split(chr(10))[0]}")
         traceback.print_exc()
     with anyio.move_on_after(3.0):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from faults.report import Report
@@ -86,12 +87,93 @@ def _resend() -> None:
     Outbox.__init__ = make_resending  # type: ignore[method-assign]
 
 
+def _second_answer() -> None:
+    from napcore.core.calls import Calls
+
+    answer = Calls.answer
+
+    def answer_again(self: Any, response: Any, upstream: Any, now: float) -> Any:
+        call = self._calls.get(response.echo)
+        found = answer(self, response, upstream, now)
+        if call is not None and found is not None and found.final:
+            self._calls[call.key] = call
+            call.origin = found.origin
+            self._origins.setdefault(call.origin, set()).add(call.key)
+            self._clients[call.origin.client] = self._clients.get(call.origin.client, 0) + 1
+        return found
+
+    Calls.answer = answer_again  # type: ignore[method-assign]
+
+
+def _overlapping_dial() -> None:
+    import anyio
+
+    import napcore.net.ws_client as ws_client
+    from napcore.net.websocket import DialFailed
+
+    dial = vars(ws_client)["dial"]
+
+    async def dial_twice(*arguments: Any, **options: Any) -> Any:
+        async with anyio.create_task_group() as tasks:
+
+            async def another() -> None:
+                await anyio.sleep(0.2)
+                with suppress(DialFailed):
+                    second = await dial(*arguments, **options)
+                    await anyio.aclose_forcefully(second.stream)
+
+            tasks.start_soon(another)
+            found = failure = None
+            try:
+                found = await dial(*arguments, **options)
+            except DialFailed as error:
+                # Raised outside, or the task group would wrap it.
+                failure = error
+            tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        return found
+
+    vars(ws_client)["dial"] = dial_twice
+
+
+def _resend_call() -> None:
+    from napcore.net.api import Api
+
+    take = Api.take_request
+    lose = Api.lose
+    asked: list[tuple[bytes, Any, Any]] = []
+
+    def remember(self: Any, message: bytes, asker: Any, self_id: Any) -> None:
+        asked.append((message, asker, self_id))
+        take(self, message, asker, self_id)
+
+    def send_again(self: Any, link: Any) -> None:
+        written = [call for call in self.calls._calls.values() if call.upstream is link and call.written]
+        lose(self, link)
+        if written and asked:
+            self._relay.start("a planted fault", _later, self, *asked[-1])
+
+    async def _later(api: Any, message: bytes, asker: Any, self_id: Any) -> None:
+        import anyio
+
+        while api._accounts.link(api._accounts.first) is None:
+            await anyio.sleep(0.01)
+        take(api, message, asker, self_id)
+
+    Api.take_request = remember  # type: ignore[method-assign]
+    Api.lose = send_again  # type: ignore[method-assign]
+
+
 PLANTS: Final[Mapping[str, Plant]] = {
     "drop-uncounted": Plant("what is evicted at the bound is not counted", ("3",), _drop_uncounted),
     "torn-frame": Plant("a connection is used on after half a frame", ("1",), _reuse_after_torn_frame),
     "no-lifecycle": Plant("a link begins without the lifecycle event", ("8",), _no_lifecycle),
     "silent-gap": Plant("what was on the wire at a cut is neither delivered nor counted", ("8",), _silent_gap),
     "resend": Plant("what was written before a cut is written again", ("8",), _resend),
+    "second-answer": Plant("a second answer to a call passes", ("25",), _second_answer),
+    "overlapping-dial": Plant("a second dial begins while the first is under way", ("20",), _overlapping_dial),
+    "resend-call": Plant("a call is written again after its upstream was lost", ("24",), _resend_call),
 }
 """By name."""
 

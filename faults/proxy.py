@@ -191,13 +191,13 @@ class FaultProxy:
             data, cut = plan.apply(fault, data)
             if fault.delay:
                 await asyncio.sleep(fault.delay)
+            self.passed[direction] += len(data)
             if fault.dribble:
                 for at in range(len(data)):
                     await self._loop.sock_sendall(sink, data[at : at + 1])
                     await asyncio.sleep(fault.dribble)
             else:
                 await self._loop.sock_sendall(sink, data)
-            self.passed[direction] += len(data)
             if cut:
                 pair.reset = True
                 return
@@ -233,7 +233,7 @@ class FaultProxy:
         self._pairs.discard(pair)
 
     async def _half_close(self, direction: Direction) -> None:
-        for pair in self._pairs:
+        for pair in list(self._pairs):
             pump = pair.pumps[direction == "down"]
             pump.cancel()
             await asyncio.gather(pump, return_exceptions=True)

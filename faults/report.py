@@ -1,15 +1,11 @@
-"""What came of the rows: a line for each, and the table of ``docs/faults.md``."""
+"""What came of the rows: a line for each."""
 
 from __future__ import annotations
 
 import argparse
-import platform
-import time
-from pathlib import Path
 from typing import NamedTuple
 
 from faults.table import Row
-from napcore import COMPILED, __version__
 
 __all__ = ("Report", "Result")
 
@@ -56,34 +52,8 @@ class Report:
             )
 
     def close(self, seconds: float, arguments: argparse.Namespace) -> None:
-        """Say how it went in all, and write the table if that was asked for."""
+        """Say how it went in all."""
         ok = sum(result.verdict == "ok" for result in self.results)
         failed = sum(bool(result.failures) for result in self.results)
         skipped = len(self.results) - ok - failed
         print(f"{ok} ok, {failed} failed, {skipped} skipped in {seconds:.0f} s (seed {arguments.seed})")
-        if arguments.markdown:
-            Path(arguments.markdown).write_text("\n".join(self._markdown(seconds, arguments)) + "\n", "utf-8")
-
-    def _markdown(self, seconds: float, arguments: argparse.Namespace) -> list[str]:
-        core = "compiled core" if COMPILED else "plain core"
-        lines = [
-            f"napcore {__version__}, {core}, Python {platform.python_version()}, {platform.system()}"
-            f" {platform.release()}, {time.strftime('%Y-%m-%d', time.gmtime())};"
-            f" {len(self.results)} runs in {seconds:.0f} s, seed {arguments.seed}.",
-            "",
-            "| row | fault | expected | loop | result | figures (bound) |",
-            "|---|---|---|---|---|---|",
-        ]
-        order = {name: at for at, name in enumerate(dict.fromkeys(result.row.name for result in self.results))}
-        for result in sorted(self.results, key=lambda result: (_place(result.row.name), order[result.row.name])):
-            row = result.row
-            figures = "; ".join(result.figures).replace("|", "\\|")
-            lines.append(
-                f"| {row.name} | {row.fault} | {row.expected} | {result.backend} |"
-                f" {result.verdict.replace('|', chr(92) + '|')} | {figures} |"
-            )
-        return lines
-
-
-def _place(name: str) -> tuple[bool, int, str]:
-    return (not name.isdigit(), int(name) if name.isdigit() else 0, name)

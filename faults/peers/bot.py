@@ -37,7 +37,8 @@ def tell_event(event: dict[str, Any]) -> None:
 async def main(arguments: argparse.Namespace) -> None:
     """Be dialled, or dial and dial again."""
     async with Bot(record=False, delay=arguments.delay) as bot:
-        bot.on_event = tell_event
+        if not arguments.quiet:
+            bot.on_event = tell_event
         if arguments.listen is not None:
             say("ready", url=await bot.listen(port=arguments.listen, manners="aiocqhttp"))
             await anyio.sleep_forever()
@@ -56,5 +57,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--listen", type=int)
     parser.add_argument("--dial")
+    parser.add_argument("--quiet", action="store_true", help="say nothing of events: nobody reads what it says")
     parser.add_argument("--delay", type=float, default=0.0)
     anyio.run(main, parser.parse_args())

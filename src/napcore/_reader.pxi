@@ -39,6 +39,7 @@ cdef enum:
     AT_ONCE = 8388608  # room made for a message before any of it is there
     DIRECT = 16384  # of a text this much still to come goes straight to its place
     MOST_PINGS = 16
+    MOST_READS = 8  # before others have their turn
 
 cdef dict FAULTS = {
     NC_RESERVED_OPCODE: (1002, "reserved opcode"),
@@ -96,6 +97,7 @@ cdef class Reader:
     cdef readonly int fault_code
     cdef readonly str fault
     cdef readonly Py_ssize_t binary
+    cdef readonly Py_ssize_t reads
     cdef public bint due
     cdef nc_reader state
     cdef PyObject *text  # of the message under way; owned
@@ -130,6 +132,7 @@ cdef class Reader:
     def feed(self, bytes data not None):
         """What these bytes complete."""
         cdef list messages = []
+        self.reads += 1
         if not self.over:
             self.read(<const uint8_t *> PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), messages)
         return messages
@@ -155,6 +158,7 @@ cdef class Reader:
                 place = state.text + state.filled
                 size = min(min(state.left, state.room - state.filled), <uint64_t> MOST_BYTES)
         taken = nc_receive(descriptor, place, size)
+        self.reads += taken > 0
         try:
             if taken > 0:
                 if not self.over:
@@ -168,6 +172,17 @@ cdef class Reader:
             else:
                 free(chunk)
         return messages
+
+    def pull(self, int descriptor, on_read):
+        """``receive`` as long as messages come; what to do with them is ``on_read``'s."""
+        cdef list messages
+        cdef int reads
+        for reads in range(MOST_READS):
+            messages = self.receive(descriptor)
+            if self.due or PyList_GET_SIZE(messages):
+                on_read(messages)
+            if self.over or not PyList_GET_SIZE(messages):
+                return
 
     def take_pings(self):
         """What the pings carried that have come since the last time: at most the last ``MAX_PINGS``."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import codecs
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, final
 
 from napcore._frame_py import mask
@@ -37,6 +38,7 @@ MAX_PINGS: Final = 16
 """Pings of one read that are answered; of more, the last ones (RFC 6455, 5.5.3)."""
 
 _CHUNK: Final = 65536
+_MOST_READS: Final = 8  # before others have their turn
 _CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0, 1, 2, 8, 9, 10
 
 
@@ -94,6 +96,8 @@ class Reader:
         """Which rule, in words."""
         self.binary = 0
         """Binary messages that came."""
+        self.reads = 0
+        """How often something came."""
         self.due = False
         """Set when there is something beside messages to look after: pings, the end of reading, or
         events that a pong has made room for. To be cleared by whoever does."""
@@ -119,6 +123,7 @@ class Reader:
     def feed(self, data: bytes) -> list[Any]:
         """What these bytes complete."""
         size_of(data)
+        self.reads += 1
         messages: list[Any] = []
         try:
             while not self.over:
@@ -149,6 +154,19 @@ class Reader:
         self.ended = True
         self._end()
         return []
+
+    def pull(self, descriptor: int, on_read: Callable[[list[Any]], None]) -> None:
+        """``receive`` as long as messages come; what to do with them is ``on_read``'s.
+
+        It is called when there are messages, and when :attr:`due` is set. While it works more may
+        have come: that is seen for a small part of what waking up costs.
+        """
+        for _ in range(_MOST_READS):
+            messages = self.receive(descriptor)
+            if messages or self.due:
+                on_read(messages)
+            if self.over or not messages:
+                return
 
     def take_pings(self) -> list[bytes]:
         """What the pings carried that have come since the last time: at most the last ``MAX_PINGS``."""

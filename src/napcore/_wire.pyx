@@ -29,7 +29,11 @@ cdef extern from "_send.h" nogil:
         void *iov_base
         size_t iov_len
 
+    ctypedef struct nc_copied:
+        int count
+
     ptrdiff_t nc_send(int descriptor, nc_part *parts, int count)
+    ptrdiff_t nc_send_copied(int descriptor, nc_part *parts, int count, nc_copied *copied)
 
 cdef extern from "_frame.h" nogil:
     size_t nc_frame_head(uint8_t *out, unsigned opcode, uint64_t size, unsigned mask_bit)
@@ -73,6 +77,7 @@ cdef struct Job:
 cdef struct Slice:
     nc_part parts[PARTS]
     Job jobs[LINKS]
+    nc_copied copied
 
 # Kept for the next slice; NULL while it is in use.
 cdef Slice *spare = NULL
@@ -428,10 +433,11 @@ def flush_ready(list owners not None, double now):
                     jobs += 1
                 elif writer.outlook(now) == LATER and not writer.waking:
                     left.append(owner)
+            slice.copied.count = 0
             with nogil:
                 for number in range(jobs):
                     job = &slice.jobs[number]
-                    job.result = nc_send(job.descriptor, slice.parts + job.first, job.count)
+                    job.result = nc_send_copied(job.descriptor, slice.parts + job.first, job.count, &slice.copied)
             while jobs:
                 jobs -= 1
                 job = &slice.jobs[jobs]

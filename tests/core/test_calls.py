@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import orjson
 import pytest
 
-from napcore import Request, Response, peek_frame, peek_request
+from napcore import COMPILED, Request, Response, peek_frame, peek_request
 from napcore.core.calls import Answer, Call, Calls
 from napcore.core.request_lane import REQUEST_LIMIT, RequestLane
 from napcore.core.splice import replace_echo, restore_echo, split_suffix
@@ -468,6 +469,25 @@ def test_the_bytes_of_a_request_are_not_copied(calls: Calls, client: Client) -> 
     views = [part for part in call.parts if isinstance(part, memoryview)]
     assert sum(map(len, views)) > 1000
     assert all(view.obj is asked.raw for view in views)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_large_request_is_copied_once(calls: Calls, client: Client, masked: bool) -> None:
+    size = 8 << 20
+    asked = peek_request(b'{"action":"a","params":{"file":"' + b"x" * size + b'"},"echo":1}')
+    lane = RequestLane(masked=masked)
+    tracemalloc.start()
+    try:
+        call = calls.forward(asked, client, UPSTREAM, 0.0)
+        assert isinstance(call, Call)
+        lane.offer(call)
+        (data,) = lane.gather(0.0)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(data) > size
+    if COMPILED:
+        assert peak < 1.01 * size, "the frame itself, and nothing else"
 
 
 # Held back, and acknowledged.

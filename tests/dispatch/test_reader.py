@@ -251,6 +251,39 @@ def test_a_socket_is_read_without_waiting(wire: Any, masked: bool) -> None:
 
 
 @needs_sockets
+def test_it_pulls_as_long_as_messages_come_and_tells_what_is_due(wire: Any) -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        near.setblocking(False)
+        reader = wire.Reader(False)
+        told: list[Any] = []
+
+        def take(messages: list[bytes]) -> None:
+            told.append((messages, reader.take_pings()))
+            if messages == [b"1"]:
+                far.send(encode(b"came meanwhile"))
+            reader.due = False
+
+        reader.pull(near.fileno(), take)
+        far.send(encode((PONG, b"12345678")))
+        reader.pull(near.fileno(), take)
+        assert (told, reader.reads) == ([], 1)
+        far.send(encode(b"1"))
+        reader.pull(near.fileno(), take)
+        far.send(encode((PING, b"?")))
+        reader.pull(near.fileno(), take)
+        assert told == [([b"1"], []), ([b"came meanwhile"], []), ([], [b"?"])]
+        for _ in range(100):
+            far.send(bytes(1000) + b"x" * 50_000)  # a fault, and much behind it
+            reader.pull(near.fileno(), take)
+        assert (len(told), reader.fault_code) == (4, 1002)
+        far.close()
+        while not reader.ended:
+            reader.pull(near.fileno(), take)
+        assert told[3:] == [([], [])] * 2
+
+
+@needs_sockets
 def test_a_broken_connection_is_the_end(wire: Any) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     with listener, socket.create_connection(listener.getsockname()) as near:

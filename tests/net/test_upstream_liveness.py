@@ -167,6 +167,7 @@ async def test_an_upstream_that_was_away_starts_pacing(until: Any) -> None:
     async with Simulator(10001, heartbeat=math.inf) as sim, Relay() as relay:
         listener = await relay.listen("127.0.0.1", 0)
         sim.connect(listener.url, reconnect=0.01)
+        await sim.wait_connected()
         await until(lambda: 10001 in relay.traffic.accounts)
         assert not relay.traffic.api.pacing.paces(10001, time.monotonic())
         sim.links[0].abort()
@@ -235,7 +236,7 @@ async def test_a_half_dead_link_gives_way_to_a_new_one(
         headers = {"X-Self-ID": "10001"}
         async with dial(listener, headers=headers) as old, dial(listener, headers=headers) as new:
             old.polite = False
-            await until(lambda: len(relay.upstreams.reverse(10001).links) == 2)
+            await until(lambda: relay.statistics().upstreams[0].connects == 2)
             # It does not read either, so that it answers nothing: napcore cuts it, and keeps the new one.
             await until(lambda: len(relay.upstreams.reverse(10001).links) == 1)
             await new.send((Opcode.PING, b"x"))

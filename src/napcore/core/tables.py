@@ -18,6 +18,7 @@ __all__ = ("Variable", "read_fields")
 
 T = TypeVar("T", bound=Struct)
 
+_TOP_KEYS: Final = frozenset({"call_timeout", "memory_limit", "send_rate", "share_gets"})
 _UNION: Final = (Union, types.UnionType)
 _EXPECTED: Final = re.compile(r"Expected `(?P<right>[^`]+)`, got `(?P<wrong>[^`]+)`(?: - at `\$(?P<at>[^`]*)`)?")
 _AT: Final = re.compile(r" - at `\$(?P<at>[^`]*)`")
@@ -132,6 +133,9 @@ def _convert(value: Any, kind: Any, path: str, problems: list[ConfigProblem]) ->
 
 def _unknown(key: str, known: Mapping[str, Any], path: str) -> ConfigProblem:
     where = _join(path, key)
+    if path and key in _TOP_KEYS:
+        # TOML takes what stands below a table's head for a part of that table.
+        return ConfigProblem(None, None, where, f"belongs to the top of the file, above the first [table]: {key} = ...")
     queue = known.get("queue")
     if queue is not None and key in get_type_hints(queue):
         return ConfigProblem(None, None, where, f"belongs into queue = {{ {key} = ... }}", f"queue.{key}")

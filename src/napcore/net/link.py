@@ -98,6 +98,11 @@ class Link:
         self._answered_close = False
         """Whether the close frame that was sent answered the peer's."""
         self._late_pong: bytes | None = None
+        self._watched_ping = -math.inf
+        self._reads = 0
+        """What the reader had counted when that ping was first seen to be waiting for its pong."""
+        self._heard = 0
+        self._heard_at = 0.0
         self._progress = 0
         self._progress_at = math.inf
         self.writer: Writer | None = None
@@ -124,8 +129,10 @@ class Link:
 
     @property
     def heard_at(self) -> float:
-        """When bytes last came, by ``time.monotonic()``."""
-        return self._receiver.heard_at
+        """When bytes were last found to have come, by ``time.monotonic()``: as fine as one looks."""
+        if self._reader.reads != self._heard:
+            self._heard, self._heard_at = self._reader.reads, time.monotonic()
+        return self._heard_at
 
     @property
     def binary(self) -> int:
@@ -143,7 +150,8 @@ class Link:
                 try:
                     if not self.open:
                         self._cut_soon()
-                    self._take(self._reader.feed(self._early))
+                    if self._early:
+                        self._take(self._reader.feed(self._early))
                     self.flush()
                     if not self._eof:
                         await self._receiver.run()
@@ -203,8 +211,10 @@ class Link:
         lane = writer.lane
         if lane.in_flight and not writer.outstanding:
             self.flush()
+        if writer.outstanding and writer.pinged_at != self._watched_ping:
+            self._watched_ping, self._reads = writer.pinged_at, self._reader.reads
         overdue = writer.outstanding and now - writer.pinged_at > PATIENCE
-        if overdue and not writer.ponged and not writer.trusting and self._receiver.heard_at > writer.pinged_at:
+        if overdue and not writer.ponged and not writer.trusting and self._reader.reads > self._reads:
             _log.warning("link %s answers no pings: what is written to it counts as received", self.name)
             writer.trusting = True
             lane.confirm(lane.in_flight_sequence)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import logging
 import os
+from collections.abc import Callable
 from typing import Any, Final
 
 from websockets.client import ClientProtocol
@@ -30,7 +31,7 @@ class ReferenceReader:
 
     def __init__(self, *, masked: bool, writer: Writer | None = None, limit: int = MESSAGE_LIMIT) -> None:
         self.over = self.ended = self.due = False
-        self.close_code = self.fault_code = self.binary = 0
+        self.close_code = self.fault_code = self.binary = self.reads = 0
         self.close_reason = self.fault = ""
         self._protocol: Protocol = (
             ServerProtocol(state=State.OPEN, max_size=limit, logger=_SILENT)
@@ -47,6 +48,7 @@ class ReferenceReader:
     def feed(self, data: bytes) -> list[bytes]:
         """What these bytes complete."""
         messages: list[bytes] = []
+        self.reads += 1
         if self.over:
             return messages
         protocol = self._protocol
@@ -72,6 +74,12 @@ class ReferenceReader:
             return self.feed(data)
         self.ended = self.over = self.due = True
         return []
+
+    def pull(self, descriptor: int, on_read: Callable[[list[bytes]], None]) -> None:
+        """``receive``, and hand on what it brought."""
+        messages = self.receive(descriptor)
+        if messages or self.due:
+            on_read(messages)
 
     def take_pings(self) -> list[bytes]:
         """What the pings carried that have come since the last time."""
