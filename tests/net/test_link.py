@@ -20,6 +20,7 @@ from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
 import napcore.net.link
+import napcore.net.sockets
 from napcore.core.onebot import MAX_FRAME
 from napcore.dispatch import MAX_FRAGMENTS, Outbox, frame, masked_frame
 from napcore.net.link import Link
@@ -192,7 +193,7 @@ async def test_a_write_that_stalls_cuts_the_link_and_nothing_follows_the_torn_fr
 
 
 async def test_each_slice_of_a_large_frame_counts_as_progress(linked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(napcore.net.link, "SLICE", 1000)
+    monkeypatch.setattr(napcore.net.sockets, "SLICE", 1000)
 
     class Slow(Wrapped):
         async def send(self, item: bytes) -> None:

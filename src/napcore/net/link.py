@@ -17,7 +17,7 @@ from napcore.dispatch import Outbox, Writer, frame, masked_frame
 from napcore.net.catch_up import CatchUp
 from napcore.net.lane import Lane
 from napcore.net.receiver import Receiver, make_reader
-from napcore.net.sockets import bound_buffers, own_descriptor
+from napcore.net.sockets import bound_buffers, own_descriptor, send_sliced
 from napcore.net.websocket import CLOSE, PONG, TOO_BIG, close_data, is_loopback
 from napcore.types import Flushed
 
@@ -25,9 +25,6 @@ __all__ = ("Link",)
 
 CHUNK: Final = 64 << 10
 """Bytes gathered for one write."""
-
-SLICE: Final = 256 << 10
-"""A larger frame is handed to the socket in pieces of this size, each of which counts as progress."""
 
 SEND_BUFFER: Final = 256 << 10
 """SO_SNDBUF: what is in the kernel can no longer be dropped, aged or overtaken."""
@@ -380,18 +377,10 @@ class Link:
                 if self.writer is not None and self.writer.lane.pause(now) > 0:
                     self._later()
                 return True
-            if not await self._write(frames[0] if len(frames) == 1 else b"".join(frames)):
+            data = frames[0] if len(frames) == 1 else b"".join(frames)
+            if not await send_sliced(self._stream, data, self.stall_limit):
                 return False
             source.wrote()
-
-    async def _write(self, data: bytes) -> bool:
-        view = memoryview(data)
-        for start in range(0, len(data), SLICE):
-            with anyio.move_on_after(self.stall_limit) as scope:
-                await self._stream.send(data if len(data) <= SLICE else bytes(view[start : start + SLICE]))
-            if scope.cancelled_caught:
-                return False
-        return True
 
     def _stalled(self) -> str:
         return f"it took nothing for {self.stall_limit:g} s while events were waiting"
