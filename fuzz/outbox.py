@@ -16,7 +16,16 @@ from napcore.types import DROP_REASONS, Delivery, Form, Overflow
 CORES = (_dispatch, _dispatch_py)
 COUNTERS = (
     *("close_code", "received", "confirmed", "unconfirmed", "queued", "queued_bytes", "max_queued", "late"),
-    *("control_queued", "dropped", "in_flight", "in_flight_bytes", "in_flight_sequence", "max_frame"),
+    *(
+        "caught_up",
+        "holding",
+        "control_queued",
+        "dropped",
+        "in_flight",
+        "in_flight_bytes",
+        "in_flight_sequence",
+        "max_frame",
+    ),
 )
 FORMS = get_args(Form)
 OVERFLOWS = get_args(Overflow)
@@ -172,6 +181,7 @@ def add_outbox(pair: Pair, program: Program) -> None:
         "max_frame": program.choice((20, 120, 1000)),
         "overflow": program.choice(OVERFLOWS),
         "delivery": program.choice(DELIVERIES),
+        "catch_up_rate": program.choice((None, math.inf, 1, 0.25)),
         "message_ttl": 5.0,
         "notice_ttl": 20.0,
         "request_ttl": math.inf,
@@ -184,8 +194,10 @@ def fan_out(pair: Pair, program: Program) -> None:
     """A batch, perhaps with one event several times."""
     chosen = [program.number(len(EVENTS)) for _ in range(program.number(5))]
     account, invalid = program.choice((0, 1, 3, 10001)), program.number(3)
+    ages = program.choice((None, (0, 6, 0, 21), (6, 6, 4, 0)))
+    born = None if ages is None else [pair.now - age for age in ages[: len(chosen)]]
     reports = [
-        core.fan_out(router, [events[choice] for choice in chosen], pair.now, account, invalid)
+        core.fan_out(router, [events[choice] for choice in chosen], pair.now, account, invalid, born)
         for core, router, events in zip(CORES, pair.routers, PEEKED, strict=True)
     ]
     fields = ("matched", "queued", "dropped", "invalid", "ready")
@@ -228,7 +240,8 @@ def use_outbox(pair: Pair, program: Program, outboxes: Any, what: int) -> None:
         else:
             argument = bytes([program.number(128)]) * program.number(256)
         kept = program.number(2) == 1
-        pair.both(outboxes, "offer", argument, program.number(5), pair.sequence, pair.now, kept=kept)
+        born = pair.now - program.choice((0, 0, 3, 6, 21))
+        pair.both(outboxes, "offer", argument, program.number(5), pair.sequence, pair.now, kept=kept, born=born)
     elif what == 1:
         size = 1 << 23 if program.number(64) == 63 else program.number(256)
         latest = program.number(4) == 3
@@ -246,6 +259,10 @@ def use_outbox(pair: Pair, program: Program, outboxes: Any, what: int) -> None:
         pair.both(outboxes, "take", pair.now, program.choice((0, 1, 3, -1)))
     elif what == 6:
         pair.both(outboxes, "lose_link", program.number(3) == 2)
+    elif program.number(2):
+        presence = program.choice(("hold", "end_hold", "resume", "resume"))
+        pair.both(outboxes, presence, *([program.number(2) == 1] if presence == "end_hold" else []))
+        pair.both(outboxes, program.choice(("tick", "pause")), pair.now)
     else:
         pair.both(outboxes, "clear", program.choice((*DROP_REASONS, "?")))
 

@@ -20,6 +20,8 @@ def test_outcomes() -> None:
         "DROPPED_NEWEST": 2,
         "OVERSIZE": 3,
         "DISCONNECT": 4,
+        "STALE": 5,
+        "NOT_HELD": 6,
     }
     assert napcore.Outcome is Outcome
     assert pickle.loads(pickle.dumps(Outcome.OVERSIZE)) is Outcome.OVERSIZE

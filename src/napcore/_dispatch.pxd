@@ -2,7 +2,7 @@
 
 cimport cython
 from cpython.object cimport PyObject
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 
 cdef extern from "_index.h":
@@ -50,7 +50,15 @@ cdef struct Lane:
     uint32_t max_frame  # at most what fits here; beyond it the outbox decides
     uint32_t mask  # capacity of the ring - 1
     int32_t credits  # never more than there are
-    uint32_t touched  # by the batch under way
+    uint16_t touched  # by the batch under way
+    uint16_t presence  # of a link
+
+
+cdef struct Pace:
+    # A bucket of what is late, see _pace_py.
+    double rate, tokens, filled_at
+    double began, last  # of the windows over which the live rate is taken
+    int64_t live_then
 
 
 cdef struct KindSlot:
@@ -79,27 +87,33 @@ cdef class Outbox:
     # confirmed <= copied <= written <= staged <= waiting <= tail. What lies between staged and
     # waiting is a gap left by events that were evicted, expired or taken. What lies between copied
     # and written is kept for another link.
+    # What every write touches comes first.
     cdef Lane *lane
     cdef uint64_t capacity  # a power of two, or 0
     cdef uint64_t confirmed_to, copied_from, written_to, staged_to
-    cdef readonly bint at_least_once
-    cdef int64_t refused, most_queued
-    cdef int64_t max_events, bytes_bound, frame_bound
-    cdef int64_t holes  # places between waiting_from and the tail whose events were evicted; the first is none
-    cdef uint64_t[3] oldest  # no event of this rank lies before it, see RANKS
-    cdef int overflow
-    cdef int closing  # the close code, 0 for none
-    cdef double[5] lifetimes  # by event class
-    cdef object owned_by
-    cdef int64_t confirmed_count, late_count, last_written
-    cdef int64_t[DROP_REASON_COUNT] drops
     cdef list control
-    cdef bytes latest  # the frame last offered as the latest of its kind
-    cdef Py_ssize_t control_staged, control_bytes
     cdef Py_ssize_t gathered  # bytes handed to a write that has not ended; -1: there is none
     cdef Py_ssize_t torn  # bytes already out of the one frame that is then staged between writes
-    cdef bint torn_event  # whether that is an event
+    cdef Py_ssize_t control_staged, control_bytes
     cdef int64_t flight_bytes
+    cdef int64_t holes  # places between waiting_from and the tail whose events were evicted; the first is none
+    cdef int64_t max_events, frame_bound, most_queued, last_written, confirmed_count
+    cdef double watch  # what is younger is not late, stale or too large
+    cdef double gathered_at
+    cdef double[5] lifetimes  # by event class
+    cdef bint torn_event  # whether that is an event
+    cdef readonly bint at_least_once
+    cdef int overflow
+    cdef int closing  # the close code, 0 for none
+    cdef int64_t refused, bytes_bound
+    cdef uint64_t[3] oldest  # no event of this rank lies before it, see RANKS
+    cdef object owned_by
+    cdef bytes latest  # the frame last offered as the latest of its kind
+    cdef int64_t late_count
+    cdef int64_t aged  # events that were late when they came
+    cdef readonly int64_t caught_up
+    cdef Pace pace
+    cdef int64_t[DROP_REASON_COUNT] drops
 
     cdef Py_ssize_t stage(
         self, double now, Py_ssize_t max_bytes, int64_t max_events, PyObject **frames, Py_ssize_t room
@@ -108,8 +122,11 @@ cdef class Outbox:
     cdef int64_t confirm_to(self, int64_t sequence) noexcept
     cdef int64_t flight_sequence(self) noexcept
     cdef void unstage(self) noexcept
-    cdef int put(self, Parcel *parcel) except -1
-    cdef int refuse(self, Py_ssize_t size) noexcept
+    cdef int64_t live(self) noexcept
+    cdef double pause_at(self, double now) noexcept
+    cdef void go_late(self, int64_t count) noexcept
+    cdef int put(self, Parcel *parcel, double now) except -1
+    cdef int refuse(self, Parcel *parcel, double now) noexcept
     cdef bint is_stale(self, Parcel *parcel, double now) noexcept
     cdef int overflown(self) noexcept
     cdef void close_lane(self) noexcept

@@ -29,7 +29,7 @@ from cpython.unicode cimport (
     PyUnicode_READ_CHAR,
     PyUnicode_Substring,
 )
-from libc.math cimport INFINITY, ceil, isnan
+from libc.math cimport INFINITY, ceil, isinf, isnan
 from libc.stdint cimport INT32_MAX, INT64_MAX, UINT32_MAX
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcpy, memset
@@ -210,7 +210,7 @@ cdef tuple OVERFLOWS = ("drop_oldest", "drop_newest", "disconnect")
 cdef tuple DELIVERIES = ("at_most_once", "at_least_once")
 
 cdef enum:
-    QUEUED, DROPPED_OLDEST, DROPPED_NEWEST, OVERSIZE, DISCONNECT  # as in Outcome
+    QUEUED, DROPPED_OLDEST, DROPPED_NEWEST, OVERSIZE, DISCONNECT, STALE, NOT_HELD  # as in Outcome
 
 cdef enum:
     AS_EVENT, AS_JSON, AS_FRAME, AS_MASKED, AS_SSE, FORM_COUNT  # as in FORMS
@@ -221,7 +221,10 @@ cdef enum:
 cdef enum:
     TRY_AGAIN_LATER = 1013
 
-assert [int(outcome) for outcome in OUTCOMES] == [QUEUED, DROPPED_OLDEST, DROPPED_NEWEST, OVERSIZE, DISCONNECT]
+cdef enum:
+    LATE = 5  # seconds after which an event leaves at the pace of catching up
+
+assert [int(outcome) for outcome in OUTCOMES] == list(range(NOT_HELD + 1))
 assert _DROP_REASONS[OLDEST] == "oldest" and _DROP_REASONS[UNCERTAIN] == "uncertain"
 assert len(_DROP_REASONS) == DROP_REASON_COUNT
 assert VARIANT_COUNT == FORM_COUNT * (1 + len(MESSAGE_FORMATS))
@@ -230,6 +233,7 @@ assert VARIANT_COUNT == FORM_COUNT * (1 + len(MESSAGE_FORMATS))
 include "_event.pxi"
 include "_message.pxi"
 include "_parcel.pxi"
+include "_pace.pxi"
 include "_outbox.pxi"
 
 
@@ -447,7 +451,7 @@ cdef bint find_rows(Batch *batch, Router router, Event event, int64_t account) e
     return True
 
 
-cdef int offer_variant(Batch *batch, Router router, Event event, int variant, double now) except -1:
+cdef int offer_variant(Batch *batch, Router router, Event event, int variant, double now, double born) except -1:
     """Offer the event to the rows found that take it in this variant."""
     cdef const uint64_t *takers = router.variant_rows[variant]
     cdef Parcel *parcel
@@ -461,15 +465,15 @@ cdef int offer_variant(Batch *batch, Router router, Event event, int variant, do
     # This may run anything, but rows that go meanwhile are no takers any more.
     parcel = batch.parcels[variant]
     if parcel == NULL:
-        parcel = make_variant(batch, event, variant, router, now)
+        parcel = make_variant(batch, event, variant, router, born)
     if not batch.keeps:
-        return deliver(batch, parcel, gather_lanes(batch, router, variant))
-    deliver(batch, parcel, gather_some_lanes(batch, router, variant, False))
+        return deliver(batch, parcel, gather_lanes(batch, router, variant), now)
+    deliver(batch, parcel, gather_some_lanes(batch, router, variant, False), now)
     count = gather_some_lanes(batch, router, variant, True)
     if count:
         kept = share_parcel(parcel, A_KEPT_MESSAGE)
         try:
-            deliver(batch, kept, count)
+            deliver(batch, kept, count, now)
         finally:
             leave_parcel(kept)
     return 0
@@ -508,7 +512,7 @@ cdef Py_ssize_t gather_lanes(Batch *batch, Router router, int variant) noexcept:
     return count
 
 
-cdef int deliver(Batch *batch, Parcel *parcel, Py_ssize_t count) except -1:
+cdef int deliver(Batch *batch, Parcel *parcel, Py_ssize_t count, double now) except -1:
     """Put the parcel into the lanes gathered. Nothing in here runs anybody else's code."""
     cdef Lane *const *lanes = batch.space.lanes
     cdef Lane **touched = batch.space.touched + batch.touched
@@ -516,6 +520,8 @@ cdef int deliver(Batch *batch, Parcel *parcel, Py_ssize_t count) except -1:
     cdef const Lane *ahead
     cdef Lane *lane
     cdef Py_ssize_t at, newly = 0, taken = 0, queued = 0
+    # Else each outbox has to look at its age.
+    cdef bint fresh = now < parcel.born + shortest_lifetime
     # They are counted together afterwards; until then none may be the last to let it go.
     parcel.loads += <unsigned> count
     parcel.holders += <unsigned> count
@@ -530,14 +536,14 @@ cdef int deliver(Batch *batch, Parcel *parcel, Py_ssize_t count) except -1:
                 lane.touched = 1
                 touched[newly] = lane
                 newly += 1
-            if lane.credits > 0 and size <= lane.max_frame and size <= lane.bytes_left:
+            if fresh and lane.credits > 0 and size <= lane.max_frame and size <= lane.bytes_left:
                 lane.ring[lane.tail & lane.mask] = parcel
                 lane.tail += 1
                 lane.credits -= 1
                 lane.bytes_left -= size
                 taken += 1
             else:
-                queued += (<Outbox> lane.box).put(parcel) <= DROPPED_OLDEST
+                queued += (<Outbox> lane.box).put(parcel, now) <= DROPPED_OLDEST
     finally:
         parcel.loads -= <unsigned> (count - taken)
         parcel.holders -= <unsigned> (count - taken)
@@ -550,7 +556,7 @@ cdef int deliver(Batch *batch, Parcel *parcel, Py_ssize_t count) except -1:
 cdef inline bint is_ready(Lane *lane) noexcept:
     """Whether there is something to send, or the link is to be closed."""
     cdef PyObject *box = lane.box
-    if box == NULL:
+    if box == NULL or lane.presence != LINKED:
         return False
     if lane.tail != lane.waiting_from:
         return True
@@ -576,25 +582,32 @@ cdef list owners_ready(Batch *batch):
     return owners
 
 
-def fan_out(Router router not None, events, double now, int64_t account=0, Py_ssize_t invalid=0):
+def fan_out(Router router not None, events, double now, int64_t account=0, Py_ssize_t invalid=0, born=None):
     """Offer each event to every row that wants it; each variant is made once per event and shared.
 
     A variant is a wire form of the event as received or in a message format; an event that cannot
     be converted (see ``convert_event``) is offered as received.
 
     ``now`` is the monotonic time in seconds, ``account`` stands in for a missing ``self_id``,
-    ``invalid`` is passed on to the report.
+    ``invalid`` is passed on to the report. ``born`` is when each event happened, by the same clock;
+    None is now.
 
     Raises:
         TypeError: ``events`` holds something else; nothing has been routed then.
+        ValueError: ``born`` is not as long as ``events``; nothing has been routed then.
     """
     global batches_under_way, spare
     cdef tuple given = tuple(events)
     cdef Report report = Report.__new__(Report)
+    cdef tuple births = None if born is None else tuple(map(float, born))
     cdef int64_t drops_before = all_drops
     cdef Batch batch
     cdef size_t at
+    cdef Py_ssize_t place = 0
+    cdef double birth = now
     cdef int variant
+    if births is not None and len(births) != len(given):
+        raise ValueError(f"{len(births)} times of birth for {len(given)} events")
     for item in given:
         if not isinstance(item, Event):
             raise TypeError(f"expected events, not {type(item).__name__}")
@@ -605,12 +618,15 @@ def fan_out(Router router not None, events, double now, int64_t account=0, Py_ss
     try:
         for item in given:
             router.sequence += 1
+            if births is not None:
+                birth = births[place]
+                place += 1
             if not find_rows(&batch, router, <Event> item, account):
                 continue
             try:
                 for variant in range(VARIANT_COUNT):
                     if router.variant_counts[variant]:
-                        offer_variant(&batch, router, <Event> item, variant, now)
+                        offer_variant(&batch, router, <Event> item, variant, now, birth)
             finally:
                 leave_variants(&batch)
             if router.account.bytes > router.memory_limit:
@@ -635,7 +651,7 @@ def fan_out(Router router not None, events, double now, int64_t account=0, Py_ss
     return report
 
 
-cdef Parcel *make_variant(Batch *batch, Event event, int variant, Router router, double now) except NULL:
+cdef Parcel *make_variant(Batch *batch, Event event, int variant, Router router, double born) except NULL:
     """The event in the form and message format of a variant that is not made yet."""
     cdef int form = variant % FORM_COUNT
     cdef int message_format = variant // FORM_COUNT - 1
@@ -652,11 +668,11 @@ cdef Parcel *make_variant(Batch *batch, Event event, int variant, Router router,
         # There was nothing to convert: the same bytes as for those who take it as received.
         parcel = batch.parcels[form]
         if parcel == NULL:
-            parcel = batch.parcels[form] = pack(event, form, router, now)
+            parcel = batch.parcels[form] = pack(event, form, router, born)
         parcel.loads += 1
         parcel.holders += 1
     else:
-        parcel = pack(<Event> shown, form, router, now)
+        parcel = pack(<Event> shown, form, router, born)
     batch.parcels[variant] = parcel
     return parcel
 
@@ -674,7 +690,7 @@ cdef void leave_variants(Batch *batch) noexcept:
         batch.converted[at] = NULL
 
 
-cdef Parcel *pack(Event event, int form, Router router, double now) except NULL:
+cdef Parcel *pack(Event event, int form, Router router, double born) except NULL:
     """The event in one of the forms."""
     cdef object payload = event
     if form == AS_FRAME:
@@ -686,7 +702,7 @@ cdef Parcel *pack(Event event, int form, Router router, double now) except NULL:
     elif form == AS_JSON:
         payload = event.raw
     cdef Py_ssize_t size = PyBytes_GET_SIZE(event.raw if form == AS_EVENT else payload)
-    return make_parcel(payload, size, event.event_class, router.sequence, now, router.account)
+    return make_parcel(payload, size, event.event_class, router.sequence, born, router.account)
 
 
 for made_here in (Event, Response, Request, Report):

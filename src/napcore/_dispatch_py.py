@@ -105,26 +105,38 @@ def convert_event(event: Event, message_format: MessageFormat) -> Event:
     return event if raw is None else with_bytes(event, raw)
 
 
-def fan_out(router: Router, events: Iterable[Event], now: float, account: int = 0, invalid: int = 0) -> Report:
+def fan_out(
+    router: Router,
+    events: Iterable[Event],
+    now: float,
+    account: int = 0,
+    invalid: int = 0,
+    born: Iterable[float] | None = None,
+) -> Report:
     """Offer each event to every row that wants it; each variant is made once per event and shared.
 
     A variant is a wire form of the event as received or in a message format; an event that cannot
     be converted (see ``convert_event``) is offered as received.
 
     ``now`` is the monotonic time in seconds, ``account`` stands in for a missing ``self_id``,
-    ``invalid`` is passed on to the report.
+    ``invalid`` is passed on to the report. ``born`` is when each event happened, by the same clock;
+    None is now.
 
     Raises:
         TypeError: ``events`` holds something else; nothing has been routed then.
+        ValueError: ``born`` is not as long as ``events``; nothing has been routed then.
     """
     batch = list(events)
+    births = [now] * len(batch) if born is None else list(map(float, born))
+    if len(births) != len(batch):
+        raise ValueError(f"{len(births)} times of birth for {len(batch)} events")
     for event in batch:
         if not isinstance(event, Event):
             raise TypeError(f"expected events, not {type(event).__name__}")
     touched: dict[int, Outbox] = {}  # by identity, in order
     before: dict[int, tuple[Outbox, int]] = {}  # what those that may drop something had dropped before
     matched = queued = 0
-    for event in batch:
+    for event, birth in zip(batch, births, strict=True):
         router._sequence += 1
         shown: dict[MessageFormat | None, Event] = {None: event}
         variants: dict[tuple[Form, bytes], Parcel] = {}
@@ -136,7 +148,7 @@ def fan_out(router: Router, events: Iterable[Event], now: float, account: int = 
                 variants[variant] = Parcel(_build(shown[message_format], form), router._budget)
             touched.setdefault(id(outbox), outbox)
             before.setdefault(id(outbox), (outbox, _drops(outbox)))
-            outcome = outbox._put(variants[variant], event.event_class, router._sequence, now, kept)
+            outcome = outbox._put(variants[variant], event.event_class, router._sequence, now, kept, birth)
             matched += 1
             queued += outcome in (Outcome.QUEUED, Outcome.DROPPED_OLDEST)
         variants.clear()
@@ -149,7 +161,7 @@ def fan_out(router: Router, events: Iterable[Event], now: float, account: int = 
         queued,
         sum(_drops(outbox) - count for outbox, count in before.values()),
         invalid,
-        [outbox.owner for outbox in touched.values() if len(outbox) or outbox.close_code],
+        [outbox.owner for outbox in touched.values() if outbox._is_ready()],
     )
 
 

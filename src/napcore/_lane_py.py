@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from napcore._event_py import Event
 from napcore._ledger_py import Entry, Ledger, Parcel, bound
+from napcore._pace_py import LATE, RATE, Pace
 from napcore.types import Delivery, EventClass, Outcome, Overflow
 
 __all__ = ("TRY_AGAIN_LATER", "EventLane")
@@ -16,20 +17,25 @@ TRY_AGAIN_LATER: Final = 1013
 
 _OVERFLOWS: Final = ("drop_oldest", "drop_newest", "disconnect")
 _DELIVERIES: Final = ("at_most_once", "at_least_once")
+_LINKED, _HELD, _HOLD_OVER, _NOT_HELD = range(4)
 
 
 class EventLane(Ledger):
     """Offered events wait, are staged while a write is under way, are written, and are confirmed."""
 
     __slots__ = (
+        "_aged",
         "_at_least_once",
         "_bytes",
+        "_caught_up",
         "_close_code",
         "_lane",
         "_max_bytes",
         "_max_events",
         "_max_frame",
         "_overflow",
+        "_pace",
+        "_presence",
         "_staged",
         "_ttl",
         "_written",
@@ -45,6 +51,7 @@ class EventLane(Ledger):
         notice_ttl: float,
         request_ttl: float,
         delivery: Delivery,
+        catch_up_rate: float | None,
     ) -> None:
         if overflow not in _OVERFLOWS:
             raise ValueError(f"overflow must be one of {', '.join(_OVERFLOWS)}, not {overflow!r}")
@@ -63,6 +70,10 @@ class EventLane(Ledger):
             EventClass.META: notice,
         }
         self._at_least_once = delivery == "at_least_once"
+        self._pace = Pace(RATE if catch_up_rate is None else bound("catch_up_rate", catch_up_rate))
+        self._presence = _LINKED
+        self._aged = 0  # events that were late when they came
+        self._caught_up = 0
         self._lane: deque[Entry] = deque()  # waits
         self._staged: deque[Entry] = deque()  # handed to a write that has not ended
         self._written: deque[Entry] = deque()  # in the socket or at the peer, unconfirmed
@@ -83,6 +94,16 @@ class EventLane(Ledger):
     def at_least_once(self) -> bool:
         """Whether what is written is kept until it is confirmed."""
         return self._at_least_once
+
+    @property
+    def holding(self) -> bool:
+        """Whether there is no link, so that events wait for one, or are not taken."""
+        return self._presence != _LINKED
+
+    @property
+    def caught_up(self) -> int:
+        """Events that were late when they were staged, and left at the pace of catching up."""
+        return self._caught_up
 
     @property
     def unconfirmed(self) -> int:
@@ -116,18 +137,26 @@ class EventLane(Ledger):
         return sum(entry.size for entry in (*self._lane, *self._staged))
 
     def offer(
-        self, payload: bytes | Event, event_class: int, sequence: int, now: float, *, kept: bool = False
+        self,
+        payload: bytes | Event,
+        event_class: int,
+        sequence: int,
+        now: float,
+        *,
+        kept: bool = False,
+        born: float | None = None,
     ) -> Outcome:
         """Put one event into the lane, or say why not.
 
         ``sequence`` never falls from one offer to the next; ``now`` is monotonic, in seconds;
-        ``kept`` messages are evicted after all others.
+        ``kept`` messages are evicted after all others; ``born`` is when it happened, by the same
+        clock, if that was earlier.
 
         Raises:
             TypeError: ``payload`` is neither bytes nor an Event.
             ValueError: ``event_class`` is no ``EventClass``.
         """
-        return self._put(Parcel(payload), EventClass(event_class), sequence, now, kept)
+        return self._put(Parcel(payload), EventClass(event_class), sequence, now, kept, now if born is None else born)
 
     def confirm(self, sequence: int) -> int:
         """The client has all written events up to ``sequence``; returns how many are newly confirmed."""
@@ -156,6 +185,41 @@ class EventLane(Ledger):
             self._confirmed += 1
         return taken
 
+    def hold(self) -> None:
+        """There is no link: until ``resume``, ``disconnect`` means ``drop_oldest``, and nobody is told of events."""
+        self._presence = _HELD
+
+    def end_hold(self, everything: bool = False) -> int:
+        """There has been no link for long: what waits is dropped (reason ``hold``), requests stay.
+
+        Until ``resume`` only requests are taken; with ``everything`` they go too, and none are taken.
+        Returns how many events were dropped.
+        """
+        self._presence = _NOT_HELD if everything else _HOLD_OVER
+        waiting = len(self._lane)
+        for _ in range(waiting):
+            if everything or self._lane[0].event_class != EventClass.REQUEST:
+                self._drop_first("hold")
+            else:
+                self._lane.rotate(-1)
+        return waiting - len(self._lane)
+
+    def resume(self) -> None:
+        """There is a link again."""
+        self._presence = _LINKED
+
+    def tick(self, now: float) -> None:
+        """To be called about once a second: drops what expired in front, and notes how fast events come."""
+        self._pace.note(now, self._live())
+        while self._lane and self._drop_if_unfit(now):
+            pass
+
+    def pause(self, now: float) -> float:
+        """Seconds until the event that waits first, which is late, may be written; 0 if it may, or is not late."""
+        if not self._lane or not self._is_late(self._lane[0], now) or self._is_unfit(self._lane[0], now):
+            return 0.0
+        return self._pace.pause(now, self._live())
+
     def clear(self, reason: str) -> int:
         """Drop all events that wait, for ``reason``; returns how many. What is staged stays.
 
@@ -169,14 +233,22 @@ class EventLane(Ledger):
             self._drop_first(reason)
         return count
 
-    def _put(self, parcel: Parcel, event_class: int, sequence: int, now: float, kept: bool) -> Outcome:
+    def _put(self, parcel: Parcel, event_class: int, sequence: int, now: float, kept: bool, born: float) -> Outcome:
+        entry = Entry(parcel, event_class, kept, sequence, born, parcel.size)
         self._received += 1
+        self._aged += self._is_late(entry, now)
         if self._close_code:
             self._dropped["disconnect"] += 1
             return Outcome.DISCONNECT
         if parcel.size > self._max_frame:
             self._dropped["oversize"] += 1
             return Outcome.OVERSIZE
+        if self._is_stale(entry, now):
+            self._dropped["ttl"] += 1
+            return Outcome.STALE
+        if self._presence == _NOT_HELD or (self._presence == _HOLD_OVER and event_class != EventClass.REQUEST):
+            self._dropped["hold"] += 1
+            return Outcome.NOT_HELD
         outcome = Outcome.QUEUED
         # With nothing waiting or kept any frame is taken, whatever is being written.
         while (self._lane or self._first_copy() is not None) and (
@@ -185,7 +257,7 @@ class EventLane(Ledger):
             if self._overflow == "drop_newest":
                 self._dropped["newest"] += 1
                 return Outcome.DROPPED_NEWEST
-            if self._overflow == "disconnect":
+            if self._overflow == "disconnect" and self._presence == _LINKED:
                 self.clear("disconnect")
                 self._dropped["disconnect"] += 1
                 self._close_code = TRY_AGAIN_LATER
@@ -195,8 +267,7 @@ class EventLane(Ledger):
                 continue
             self._evict()
             outcome = Outcome.DROPPED_OLDEST
-        expiry = now + self._ttl[EventClass(event_class)]
-        self._lane.append(Entry(parcel, event_class, kept, sequence, expiry, parcel.size))
+        self._lane.append(entry)
         self._bytes += parcel.size
         self._max_queued = max(self._max_queued, self.queued)
         return outcome
@@ -204,6 +275,19 @@ class EventLane(Ledger):
     def _counted(self) -> int:
         """Events that the bound is on."""
         return self.queued + sum(entry.parcel is not None for entry in self._written)
+
+    def _live(self) -> int:
+        """Events that came in time."""
+        return self._received - self._aged
+
+    def _is_late(self, entry: Entry, now: float) -> bool:
+        return now - entry.born > LATE
+
+    def _is_stale(self, entry: Entry, now: float) -> bool:
+        return entry.born + self._ttl[EventClass(entry.event_class)] <= now
+
+    def _is_unfit(self, entry: Entry, now: float) -> bool:
+        return self._is_stale(entry, now) or entry.size > self._max_frame
 
     def _forget(self, entry: Entry) -> None:
         """It will not be written any more."""
@@ -233,13 +317,10 @@ class EventLane(Ledger):
     def _drop_if_unfit(self, now: float) -> bool:
         """Whether the event that waits first was past its lifetime, or larger than the peer takes."""
         first = self._lane[0]
-        if first.expiry <= now:
-            self._drop_first("ttl")
-            return True
-        if first.size > self._max_frame:
-            self._drop_first("oversize")
-            return True
-        return False
+        if not self._is_unfit(first, now):
+            return False
+        self._drop_first("ttl" if self._is_stale(first, now) else "oversize")
+        return True
 
     def _lowest(self) -> int | None:
         """The lowest sequence of which a payload is held that can be let go."""

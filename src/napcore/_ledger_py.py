@@ -51,7 +51,7 @@ class Entry:
     event_class: int
     kept: bool
     sequence: int
-    expiry: float
+    born: float
     size: int
 
     @property

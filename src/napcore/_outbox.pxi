@@ -1,22 +1,10 @@
 # Part of _dispatch.pyx: what waits for one client.
 
-cdef bytes plain_bytes(object data):
-    if not isinstance(data, bytes):
-        raise TypeError(f"expected bytes, not {type(data).__name__}")
-    return <bytes> data
+cdef enum:
+    LINKED, HELD, HOLD_OVER, NO_HOLD  # the presence of a link, and what is held without one
 
-
-cdef double positive(str name, object value) except? 0:
-    cdef double number = value
-    if isnan(number) or number <= 0:
-        raise ValueError(f"{name} must be more than 0, not {value!r}")
-    return number
-
-
-cdef int64_t most(str name, object value) except? 0:
-    """The largest whole number within a limit."""
-    cdef double number = positive(name, value)
-    return INT64_MAX if number >= 9e18 else <int64_t> number
+# Of any outbox ever made: an event that is younger is neither stale nor late for any.
+cdef double shortest_lifetime = INFINITY
 
 
 # A lane borrows its outbox's owner, so that must stay: garbage that holds both is broken up elsewhere.
@@ -52,6 +40,9 @@ cdef class Outbox:
         notice_ttl: seconds a notice, meta event or unknown event may wait.
         request_ttl: seconds a request may wait.
         delivery: ``at_most_once`` or ``at_least_once``.
+        catch_up_rate: late events, those born more than 5 seconds before they are gathered, that
+            may go per second; four times the rate of the last 10 seconds' other events if that is
+            more. None is 50.
 
     ``math.inf`` is no limit.
 
@@ -71,7 +62,9 @@ cdef class Outbox:
         notice_ttl=600.0,
         request_ttl=86400.0,
         delivery="at_most_once",
+        catch_up_rate=None,
     ):
+        global shortest_lifetime
         if overflow not in OVERFLOWS:
             raise ValueError(f"overflow must be one of {', '.join(OVERFLOWS)}, not {overflow!r}")
         if delivery not in DELIVERIES:
@@ -91,6 +84,12 @@ cdef class Outbox:
         self.lifetimes[<int> EventClass.REQUEST] = positive("request_ttl", request_ttl)
         self.lifetimes[<int> EventClass.META] = self.lifetimes[<int> EventClass.NOTICE]
         self.lifetimes[A_KEPT_MESSAGE] = self.lifetimes[A_MESSAGE]
+        self.watch = LATE
+        for lifetime in self.lifetimes:
+            self.watch = min(self.watch, <double> lifetime)
+        self.watch *= 0.999  # a difference is not rounded as a sum is
+        shortest_lifetime = min(shortest_lifetime, self.watch)
+        start_pace(&self.pace, RATE if catch_up_rate is None else positive("catch_up_rate", catch_up_rate))
 
     def __cinit__(self):
         self.control = []
@@ -141,6 +140,11 @@ cdef class Outbox:
     def confirmed(self):
         """Events the client is known to have."""
         return self.confirmed_count
+
+    @property
+    def holding(self):
+        """Whether there is no link, so that events wait for one, or are not taken."""
+        return self.lane.presence != LINKED
 
     @property
     def unconfirmed(self):
@@ -203,11 +207,12 @@ cdef class Outbox:
     def __repr__(self):
         return f"<Outbox queued={self.queued} unconfirmed={self.unconfirmed} received={self.received}>"
 
-    def offer(self, payload, long long event_class, int64_t sequence, double now, *, bint kept=False):
+    def offer(self, payload, long long event_class, int64_t sequence, double now, *, bint kept=False, born=None):
         """Put one event into the lane, or say why not.
 
         ``sequence`` never falls from one offer to the next; ``now`` is monotonic, in seconds;
-        ``kept`` messages are evicted after all others.
+        ``kept`` messages are evicted after all others; ``born`` is when it happened, by the same
+        clock, if that was earlier.
 
         Raises:
             TypeError: ``payload`` is neither bytes nor an Event.
@@ -217,9 +222,10 @@ cdef class Outbox:
         if not 0 <= event_class < 4:
             raise ValueError(f"{event_class} is not a valid EventClass")
         cdef int own_class = A_KEPT_MESSAGE if kept and event_class == A_MESSAGE else <int> event_class
-        cdef Parcel *parcel = make_parcel(payload, PyBytes_GET_SIZE(raw), own_class, sequence, now, NULL)
+        cdef double birth = now if born is None else born
+        cdef Parcel *parcel = make_parcel(payload, PyBytes_GET_SIZE(raw), own_class, sequence, birth, NULL)
         try:
-            return OUTCOMES[self.put(parcel)]
+            return OUTCOMES[self.put(parcel, now)]
         finally:
             leave_parcel(parcel)
 
@@ -260,7 +266,8 @@ cdef class Outbox:
         At least one frame, if there is one that may go, and no more than ``max_bytes`` otherwise;
         no more than ``max_events`` events. Events past their lifetime are dropped on the way
         (reason ``ttl``), and those larger than ``max_frame`` has become (``oversize``). What the last
-        write left of a frame comes before everything else.
+        write left of a frame comes before everything else. A late event waits for its turn, see
+        ``pause``, and so do those behind it.
 
         Raises:
             RuntimeError: the frames of an earlier call are still staged.
@@ -354,6 +361,7 @@ cdef class Outbox:
         if self.gathered < 0:
             self.torn = 0
             self.torn_event = False
+            self.gathered_at = -INFINITY  # what of it was late has had its turn
             self.unstage()
         if self.at_least_once and self.copied_from != self.staged_to:
             while self.copied_from != self.staged_to:
@@ -385,6 +393,66 @@ cdef class Outbox:
         self.rest()
         return count
 
+    def hold(self):
+        """There is no link: until ``resume``, ``disconnect`` means ``drop_oldest``, and nobody is told of events."""
+        self.lane.presence = HELD
+        self.rest()
+
+    def end_hold(self, bint everything=False):
+        """There has been no link for long: what waits is dropped (reason ``hold``), requests stay.
+
+        Until ``resume`` only requests are taken; with ``everything`` they go too, and none are taken.
+        Returns how many events were dropped.
+        """
+        global batches_under_way
+        cdef Lane *lane = self.lane
+        cdef uint64_t at = lane.tail, to = lane.tail
+        cdef int64_t count = 0
+        cdef Parcel *parcel
+        self.note_peak()
+        self.lane.presence = NO_HOLD if everything else HOLD_OVER
+        # Whatever runs when a payload is let go finds the lane in order.
+        batches_under_way += 1
+        while at != lane.waiting_from:
+            at -= 1
+            parcel = lane.ring[at & lane.mask]
+            if parcel == NULL:
+                continue
+            if parcel.event_class == A_REQUEST and not everything:
+                to -= 1
+                lane.ring[to & lane.mask] = parcel
+                continue
+            lane.bytes_left += parcel.size
+            leave_parcel(parcel)
+            count += 1
+        lane.waiting_from = self.oldest[0] = self.oldest[1] = self.oldest[2] = to
+        self.holes = 0
+        self.drops[HOLD] += count
+        count_drops(count)
+        self.rest()
+        batches_under_way -= 1
+        if not batches_under_way:
+            free_ended_lanes()
+            let_payloads_go()
+        return count
+
+    def resume(self):
+        """There is a link again."""
+        self.lane.presence = LINKED
+        self.rest()
+
+    def tick(self, double now):
+        """To be called about once a second: drops what expired in front, and notes how fast events come."""
+        cdef Lane *lane = self.lane
+        note_live(&self.pace, now, self.live())
+        while lane.waiting_from != lane.tail and self.drop_if_unfit(lane.ring[lane.waiting_from & lane.mask], now):
+            pass
+        self.rest()
+
+    def pause(self, double now):
+        """Seconds until the event that waits first, which is late, may be written; 0 if it may, or is not late."""
+        return self.pause_at(now)
+
     def clear(self, reason):
         """Drop all events that wait, for ``reason``; returns how many. What is staged stays.
 
@@ -403,8 +471,10 @@ cdef class Outbox:
         cdef Parcel *parcel
         cdef Py_ssize_t count = 0, total = 0, size
         cdef int64_t events = 0
+        cdef bint late
         if self.gathered >= 0:
             raise RuntimeError("frames are staged already: wrote(), sent() or lose_link() comes first")
+        self.gathered_at = now
         if self.torn:
             frames[0] = (
                 self.lane.ring[self.written_to & lane.mask].payload
@@ -424,13 +494,20 @@ cdef class Outbox:
         if self.control_staged == PyList_GET_SIZE(self.control):
             while lane.waiting_from != lane.tail and events < max_events and count < room:
                 parcel = lane.ring[lane.waiting_from & lane.mask]
-                if self.drop_if_unfit(parcel, now):
-                    continue
+                late = False
+                if now - parcel.born >= self.watch:
+                    if self.drop_if_unfit(parcel, now):
+                        continue
+                    late = now - parcel.born > LATE
+                    if late and pause_of(&self.pace, now, self.live()) > 0:
+                        break
                 if not PyBytes_CheckExact(<object> parcel.payload) and not isinstance(<object> parcel.payload, bytes):
                     self.unstage()
                     raise TypeError("an Event cannot be written, offer bytes")
                 if count and total + parcel.size > max_bytes:
                     break
+                if late:
+                    self.go_late(1)
                 frames[count] = parcel.payload
                 count += 1
                 events += 1
@@ -464,7 +541,6 @@ cdef class Outbox:
                 self.written_to += 1
                 self.last_written = parcel.sequence
                 if not self.at_least_once:
-                    self.copied_from += 1
                     lane.bytes_left += parcel.size
                     unload(parcel)
             else:
@@ -475,6 +551,8 @@ cdef class Outbox:
                 self.control_bytes -= frame_size
                 control_done += 1
             event = False
+        if not self.at_least_once:
+            self.copied_from = self.written_to
         if control_done:
             del self.control[:control_done]
         self.torn = left
@@ -492,6 +570,8 @@ cdef class Outbox:
             lane.waiting_from -= 1
             lane.ring[lane.waiting_from & lane.mask] = lane.ring[self.staged_to & lane.mask]
             self.flight_bytes -= lane.ring[lane.waiting_from & lane.mask].size
+            if self.gathered_at - lane.ring[lane.waiting_from & lane.mask].born > LATE:
+                self.go_late(-1)
         if lane.waiting_from != waiting_from:
             self.oldest[0] = self.oldest[1] = self.oldest[2] = lane.waiting_from
         self.gathered = -1
@@ -569,6 +649,7 @@ cdef class Outbox:
         if largest >= self.written_to:
             self.written_to += 1
         self.frame_bound = max(<int64_t> parcel.size - 1, <int64_t> 0)
+        self.watch = -INFINITY
         lane.max_frame = <uint32_t> min(self.frame_bound, <int64_t> UINT32_MAX)
         self.drops[TOO_LARGE] += 1
         count_drops(1)
@@ -599,17 +680,45 @@ cdef class Outbox:
                 self.drop_first(BUDGET)
         self.rest()
 
-    cdef int put(self, Parcel *parcel) except -1:
+    cdef int64_t live(self) noexcept:
+        """Events that came in time."""
+        return <int64_t> self.lane.tail + self.refused - self.aged
+
+    cdef double pause_at(self, double now) noexcept:
+        cdef Lane *lane = self.lane
+        cdef Parcel *parcel
+        if lane.waiting_from == lane.tail:
+            return 0.0
+        parcel = lane.ring[lane.waiting_from & lane.mask]
+        if not now - parcel.born > LATE or self.is_stale(parcel, now) or parcel.size > self.frame_bound:
+            return 0.0
+        return pause_of(&self.pace, now, self.live())
+
+    cdef void go_late(self, int64_t count) noexcept:
+        self.caught_up += count
+        if not isinf(self.pace.rate):
+            self.pace.tokens -= count
+
+    cdef int put(self, Parcel *parcel, double now) except -1:
         """``offer`` for a parcel known to be good, which stays the caller's; returns the Outcome as int."""
         cdef Lane *lane = self.lane
         cdef int outcome = QUEUED
-        if self.closing or parcel.size > self.frame_bound:
-            return self.refuse(parcel.size)
+        if now - parcel.born > LATE:
+            self.aged += 1
+        if (
+            self.closing
+            or parcel.size > self.frame_bound
+            or self.lane.presence >= HOLD_OVER
+            or self.is_stale(parcel, now)
+        ):
+            outcome = self.refuse(parcel, now)
+            if outcome != QUEUED:
+                return outcome
         # With nothing waiting or kept any frame is taken, whatever is being written.
         while (self.counted() >= self.max_events or parcel.size > lane.bytes_left) and (
             lane.waiting_from != lane.tail or self.copied_from != self.written_to
         ):
-            if self.overflow != 0:
+            if self.overflow == 1 or (self.overflow == 2 and self.lane.presence == LINKED):
                 return self.overflown()
             if lane.waiting_from == lane.tail:
                 self.forget_copy()
@@ -630,6 +739,8 @@ cdef class Outbox:
         """How many more offers are taken for sure, as long as their size allows it."""
         cdef int64_t free_places = self.capacity - (self.lane.tail - self.confirmed_to)
         cdef int64_t allowed = self.max_events - self.counted()
+        if self.lane.presence >= HOLD_OVER:
+            allowed = 0
         self.lane.credits = <int32_t> max(min(free_places, allowed, <int64_t> INT32_MAX), <int64_t> 0)
 
     cdef void close_lane(self) noexcept:
@@ -641,15 +752,23 @@ cdef class Outbox:
         """To be called before anything leaves the lane."""
         self.most_queued = max(self.most_queued, <int64_t> self.queued_count())
 
-    cdef int refuse(self, Py_ssize_t size) noexcept:
-        """The event is not taken, whatever the lane holds."""
+    cdef int refuse(self, Parcel *parcel, double now) noexcept:
+        """Why the event is not taken, whatever the lane holds; QUEUED if it may be."""
+        cdef int reason, outcome
+        if self.closing:
+            reason, outcome = DISCONNECTED, DISCONNECT
+        elif parcel.size > self.frame_bound:
+            reason, outcome = TOO_LARGE, OVERSIZE
+        elif self.is_stale(parcel, now):
+            reason, outcome = TTL, STALE
+        elif self.lane.presence == NO_HOLD or (self.lane.presence == HOLD_OVER and parcel.event_class != A_REQUEST):
+            reason, outcome = HOLD, NOT_HELD
+        else:
+            return QUEUED
         count_drops(1)
         self.refused += 1
-        if self.closing:
-            self.drops[DISCONNECTED] += 1
-            return DISCONNECT
-        self.drops[TOO_LARGE] += 1
-        return OVERSIZE
+        self.drops[reason] += 1
+        return outcome
 
     cdef int overflown(self) noexcept:
         """The event is not taken, for the lane is full."""

@@ -47,6 +47,9 @@ class Outbox(EventLane):
         notice_ttl: seconds a notice, meta event or unknown event may wait.
         request_ttl: seconds a request may wait.
         delivery: ``at_most_once`` or ``at_least_once``.
+        catch_up_rate: late events, those born more than 5 seconds before they are gathered, that
+            may go per second; four times the rate of the last 10 seconds' other events if that is
+            more. None is 50.
 
     ``math.inf`` is no limit.
 
@@ -59,6 +62,7 @@ class Outbox(EventLane):
         "_control_bytes",
         "_control_staged",
         "_gathered",
+        "_gathered_at",
         "_last_written",
         "_latest",
         "_torn",
@@ -81,14 +85,26 @@ class Outbox(EventLane):
         notice_ttl: float = 600.0,
         request_ttl: float = 86400.0,
         delivery: Delivery = "at_most_once",
+        catch_up_rate: float | None = None,
     ) -> None:
-        super().__init__(max_events, max_bytes, max_frame, overflow, message_ttl, notice_ttl, request_ttl, delivery)
+        super().__init__(
+            max_events,
+            max_bytes,
+            max_frame,
+            overflow,
+            message_ttl,
+            notice_ttl,
+            request_ttl,
+            delivery,
+            catch_up_rate,
+        )
         self.owner = owner
         self._control: deque[bytes] = deque()
         self._control_staged = 0  # how many of the first control frames are staged
         self._control_bytes = 0
         self._latest: bytes | None = None  # the frame last offered as the latest of its kind
         self._gathered: int | None = None  # bytes handed to a write that has not ended
+        self._gathered_at = 0.0
         self._torn = 0  # bytes already out of the one frame that is then staged between writes
         self._torn_event = False  # whether that is an event
         self._last_written = 0
@@ -139,7 +155,8 @@ class Outbox(EventLane):
         At least one frame, if there is one that may go, and no more than ``max_bytes`` otherwise;
         no more than ``max_events`` events. Events past their lifetime are dropped on the way
         (reason ``ttl``), and those larger than ``max_frame`` has become (``oversize``). What the last
-        write left of a frame comes before everything else.
+        write left of a frame comes before everything else. A late event waits for its turn, see
+        ``pause``, and so do those behind it.
 
         Raises:
             RuntimeError: the frames of an earlier call are still staged.
@@ -149,6 +166,7 @@ class Outbox(EventLane):
             raise RuntimeError("frames are staged already: wrote(), sent() or lose_link() comes first")
         frames: list[bytes] = []
         total = events = 0
+        self._gathered_at = now
         if self._torn:
             torn = self._staged[0].payload if self._torn_event else self._control[0]
             assert isinstance(torn, bytes)
@@ -164,11 +182,16 @@ class Outbox(EventLane):
             if self._drop_if_unfit(now):
                 continue
             entry = self._lane[0]
+            late = self._is_late(entry, now)
+            if late and self._pace.pause(now, self._live()) > 0:
+                break
             if not isinstance(entry.payload, bytes):
                 self._unstage()
                 raise TypeError("an Event cannot be written, offer bytes")
             if frames and total + entry.size > max_bytes:
                 break
+            if late:
+                self._go_late(1)
             frames.append(entry.payload)
             total += entry.size
             events += 1
@@ -239,7 +262,8 @@ class Outbox(EventLane):
         if self._gathered is None:
             self._torn = 0
             self._torn_event = False
-            self._unstage()
+            self._lane.extendleft(reversed(self._staged))  # one at most
+            self._staged.clear()
         given = [*self._written, *self._staged]
         again = [entry for entry in given if self._at_least_once and entry.parcel is not None]
         for entry in given:
@@ -259,6 +283,10 @@ class Outbox(EventLane):
         self._close_code = 0
         return uncertain
 
+    def _go_late(self, count: int) -> None:
+        self._pace.go(count)
+        self._caught_up += count
+
     def _drop_largest(self) -> None:
         flight = [*self._written, *self._staged]
         largest = max(flight, key=lambda entry: entry.size)  # of several the first
@@ -271,9 +299,15 @@ class Outbox(EventLane):
         self._forget(largest)
         self._dropped["oversize"] += 1
 
+    def _is_ready(self) -> bool:
+        return not self.holding and (len(self) > 0 or self._close_code > 0)
+
     def _unstage(self) -> None:
         """Put back what is staged, but for a torn frame."""
         self._control_staged = int(self._torn > 0 and not self._torn_event)
         while len(self._staged) > self._torn_event:
-            self._lane.appendleft(self._staged.pop())
+            entry = self._staged.pop()
+            if self._is_late(entry, self._gathered_at):
+                self._go_late(-1)
+            self._lane.appendleft(entry)
         self._gathered = None

@@ -1,5 +1,24 @@
 # Part of _dispatch.pyx: the memory of lanes, and what outboxes share.
 
+cdef bytes plain_bytes(object data):
+    if not isinstance(data, bytes):
+        raise TypeError(f"expected bytes, not {type(data).__name__}")
+    return <bytes> data
+
+
+cdef double positive(str name, object value) except? 0:
+    cdef double number = value
+    if isnan(number) or number <= 0:
+        raise ValueError(f"{name} must be more than 0, not {value!r}")
+    return number
+
+
+cdef int64_t most(str name, object value) except? 0:
+    """The largest whole number within a limit."""
+    cdef double number = positive(name, value)
+    return INT64_MAX if number >= 9e18 else <int64_t> number
+
+
 # Parcels that are free, for the next events.
 cdef Parcel *free_parcels = NULL
 

@@ -19,6 +19,7 @@ class Writer:
     held: bool
     closing: bool
     trusting: bool
+    waking: bool
     def __init__(
         self, lane: Outbox, descriptor: int = -1, *, masked: bool = False, max_in_flight: float | None = None
     ) -> None: ...

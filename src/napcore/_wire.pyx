@@ -44,7 +44,7 @@ WINDOW_EVENTS = 64
 WINDOW_BYTES = 262144
 
 cdef enum:
-    DONE, MORE, BLOCKED, LOST  # as in Flushed
+    DONE, MORE, BLOCKED, LOST, LATER  # as in Flushed
 
 cdef enum:
     PING = 9
@@ -62,7 +62,7 @@ cdef double PING_INTERVAL = 1.0
 cdef int SIMD_LEVEL = ("off", "sse2", "avx2").index(_SIMD)
 cdef tuple FLUSHED = tuple(Flushed)
 
-assert [int(one) for one in FLUSHED] == [DONE, MORE, BLOCKED, LOST]
+assert [int(one) for one in FLUSHED] == [DONE, MORE, BLOCKED, LOST, LATER]
 
 
 cdef struct Job:
@@ -123,6 +123,7 @@ cdef class Writer:
     cdef public bint held
     cdef public bint closing
     cdef public bint trusting
+    cdef public bint waking
     cdef readonly int error
     cdef readonly int64_t progress
     cdef readonly double pinged_at
@@ -192,7 +193,7 @@ cdef class Writer:
         try:
             self.prepare(job, slice.parts, now)
             if not job.count:
-                return FLUSHED[DONE]
+                return FLUSHED[self.outlook(now)]
             job.result = nc_send(job.descriptor, slice.parts, job.count)
             return FLUSHED[self.finish(job, now)]
         finally:
@@ -358,7 +359,6 @@ cdef class Writer:
 
     cdef int finish(self, Job *job, double now) except -1:
         """Take down what became of it; returns what to make of the flush."""
-        cdef Outbox lane = self.lane
         if job.result < 0:
             self.settle(0)
             self.error = <int> -job.result
@@ -366,9 +366,16 @@ cdef class Writer:
         self.settle(job.result)
         if job.result < job.size:
             return BLOCKED
+        return self.outlook(now)
+
+    cdef int outlook(self, double now) noexcept:
+        """What is to be done about what is left, when the socket has taken all it was given."""
+        cdef Outbox lane = self.lane
         if PyList_GET_SIZE(lane.control):
             return MORE
-        return MORE if lane.queued_count() and self.room(now) > 0 else DONE
+        if not lane.queued_count() or self.room(now) <= 0:
+            return DONE
+        return LATER if lane.pause_at(now) > 0 else MORE
 
 
 cdef void write_number(uint8_t *out, int64_t number) noexcept:
@@ -393,12 +400,12 @@ def flush_ready(list owners not None, double now):
 
     An owner's writer is its attribute ``writer``. Returns those whose flush was not the end of it,
     for their callers to look after: without a writer, with one that is held or has no descriptor,
-    with a lane that wants its link closed, blocked, lost, or with more to write.
+    with a lane that wants its link closed, blocked, lost, or with more to write, be it later.
     """
     cdef list left = []
     cdef Slice *slice = take_slice()
     cdef Py_ssize_t at = 0, total = len(owners)
-    cdef int jobs = 0, parts, number
+    cdef int jobs = 0, parts, number, flushed
     cdef Writer writer
     cdef Job *job
     try:
@@ -424,6 +431,8 @@ def flush_ready(list owners not None, double now):
                     job.first = parts
                     parts += job.count
                     jobs += 1
+                elif writer.outlook(now) == LATER and not writer.waking:
+                    left.append(owner)
             slice.copied.count = 0
             with nogil:
                 for number in range(jobs):
@@ -432,7 +441,9 @@ def flush_ready(list owners not None, double now):
             while jobs:
                 jobs -= 1
                 job = &slice.jobs[jobs]
-                if (<Writer> job.writer).finish(job, now) != DONE:
+                writer = <Writer> job.writer
+                flushed = writer.finish(job, now)
+                if flushed != DONE and not (flushed == LATER and writer.waking):
                     left.append(owners[job.owner])
                 Py_DECREF(<object> job.writer)
     finally:

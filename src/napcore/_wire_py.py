@@ -92,6 +92,7 @@ class Writer:
         "ponged",
         "progress",
         "trusting",
+        "waking",
     )
 
     def __init__(
@@ -105,6 +106,8 @@ class Writer:
         """Whether a close frame is under way: no event follows it."""
         self.trusting = False
         """Whether what is written counts as confirmed: the peer answers no pings."""
+        self.waking = False
+        """Whether somebody flushes it when the turn of late events comes: ``flush_ready`` need not say ``LATER``."""
         self.error = 0
         """The error number that a flush ended with."""
         self.progress = 0
@@ -178,7 +181,7 @@ class Writer:
         """Write what may go now, in one call that does not wait."""
         frames = self.gather(now)
         if not frames:
-            return Flushed.DONE
+            return self._outlook(now)
         try:
             taken = os.write(self.descriptor, b"".join(frames))
         except BlockingIOError:
@@ -190,8 +193,15 @@ class Writer:
         self.sent(taken)
         if taken < sum(map(len, frames)):
             return Flushed.BLOCKED
-        more = self.lane.control_queued or (self.lane.queued and self._room(now) > 0)
-        return Flushed.MORE if more else Flushed.DONE
+        return self._outlook(now)
+
+    def _outlook(self, now: float) -> Flushed:
+        """What is to be done about what is left, when the socket has taken all it was given."""
+        if self.lane.control_queued:
+            return Flushed.MORE
+        if not self.lane.queued or self._room(now) <= 0:
+            return Flushed.DONE
+        return Flushed.LATER if self.lane.pause(now) > 0 else Flushed.MORE
 
     def pong(self, data: bytes) -> bool:
         """A pong has come; True if it answers our last ping, so that what it covers is confirmed."""
@@ -261,13 +271,15 @@ def flush_ready(owners: Sequence[Any], now: float) -> list[Any]:
 
     An owner's writer is its attribute ``writer``. Returns those whose flush was not the end of it,
     for their callers to look after: without a writer, with one that is held or has no descriptor,
-    with a lane that wants its link closed, blocked, lost, or with more to write.
+    with a lane that wants its link closed, blocked, lost, or with more to write, be it later.
     """
     left = []
     for owner in owners:
         writer = owner.writer
         if not isinstance(writer, Writer) or writer.held or writer.descriptor < 0 or writer.lane.close_code:
             left.append(owner)
-        elif writer.flush(now) is not Flushed.DONE:
-            left.append(owner)
+        else:
+            flushed = writer.flush(now)
+            if flushed is not Flushed.DONE and not (flushed is Flushed.LATER and writer.waking):
+                left.append(owner)
     return left

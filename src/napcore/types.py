@@ -67,6 +67,10 @@ class Outcome(IntEnum):
     """Not in the lane: larger than ``max_frame`` (reason ``oversize``)."""
     DISCONNECT = 4
     """Not in the lane: it was full, has been cleared, and its link is to be closed with 1013."""
+    STALE = 5
+    """Not in the lane: past its lifetime when it came (reason ``ttl``)."""
+    NOT_HELD = 6
+    """Not in the lane: there is no link, and nothing of the kind is held any more (reason ``hold``)."""
 
 
 class Flushed(IntEnum):
@@ -80,6 +84,8 @@ class Flushed(IntEnum):
     """The socket has no room for the rest."""
     LOST = 3
     """The connection is gone."""
+    LATER = 4
+    """Nothing more may be written now; what is next is late, and goes when its turn comes (``Outbox.pause``)."""
 
 
 class EventClass(IntEnum):

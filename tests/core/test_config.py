@@ -97,9 +97,8 @@ def test_the_names_are_those_of_the_library() -> None:
     from napcore.net.relay import Relay
 
     inline = set(ClientConfig.__struct_fields__) - {"name", "url", "token", "message_format", "heartbeat", "queue"}
-    not_built = {"keep", "catch_up_rate"}
     assert inline == {field.name for field in fields(Filter)}
-    assert set(QueueConfig.__struct_fields__) == {field.name for field in fields(Policy)} - not_built
+    assert set(QueueConfig.__struct_fields__) == {field.name for field in fields(Policy)}
     for table, method in ((ListenConfig, Relay.listen), (UpstreamConfig, Relay.add_upstream)):
         assert set(table.__struct_fields__) == set(inspect.signature(method).parameters) - {"self", "ssl_context"}
     for table, method in ((ListenConfig, Relay.listen), (ClientConfig, Relay.add_client)):
@@ -205,17 +204,6 @@ def test_mistakes(data: dict[str, Any], problem: str) -> None:
     assert problems(data) == [problem]
 
 
-@pytest.mark.parametrize(
-    ("data", "key"),
-    [
-        (queue(keep={"users": [1]}), "client[0].queue.keep"),
-        (queue(catch_up_rate="off"), "client[0].queue.catch_up_rate"),
-    ],
-)
-def test_what_is_not_built_is_refused(data: dict[str, Any], key: str) -> None:
-    assert problems(data) == [f"{key}: is not built in this release; leave it out"]
-
-
 def test_what_the_relay_itself_takes() -> None:
     plain = Config()
     assert plain.arguments() == {
@@ -258,12 +246,43 @@ def test_what_the_relay_itself_does_not_take(data: dict[str, Any], problem: str)
         assert "messages a second for each account" in found
 
 
-def test_hold_is_not_built() -> None:
-    text = "client[0].queue.hold: is not built in this release; leave it out, or write 0"
-    assert problems(queue(hold=600)) == [text]
-    assert problems(queue(hold="5min")) == [text]
-    for built in ({"hold": 0}, {"delivery": "at_most_once"}):
-        Config.from_dict(queue(**built))
+def test_delivery_in_the_file() -> None:
+    data = queue(
+        hold="5min",
+        delivery="at_least_once",
+        catch_up_rate="off",
+        max_in_flight=10,
+        keep={"users": [1], "private": False},
+    )
+    (one,) = Config.from_dict(data).client
+    assert one.policy(Config().defaults) == Policy(
+        hold=300,
+        delivery="at_least_once",
+        catch_up_rate="off",
+        max_in_flight=10,
+        keep=Filter(users={1}, private=False),
+    )
+    defaults = Config.from_dict({"defaults": {"queue": {"keep": {"users": [2]}}}}).defaults
+    assert one.policy(defaults).keep == Filter(users={1}, private=False)
+    assert Config.from_dict({**client(), "defaults": {"queue": {"keep": {"users": [2]}}}}).client[0].policy(
+        defaults
+    ).keep == Filter(users={2})
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"hold": "off"}, "client[0].queue.hold: must be finite"),
+        ({"catch_up_rate": "5/s"}, "client[0].queue.catch_up_rate: must be a number or \"off\"; not '5/s'"),
+        ({"catch_up_rate": 0}, "client[0].queue.catch_up_rate: must be greater than 0, not 0"),
+        ({"keep": {"user": [1]}}, "client[0].queue.keep.user: unknown key (did you mean 'users'?)"),
+        ({"keep": {"regex": "("}}, "client[0].queue.keep.regex: "),
+        ({"keep": 5}, "client[0].queue.keep: must be a table"),
+    ],
+)
+def test_mistakes_about_delivery(values: dict[str, Any], problem: str) -> None:
+    (found,) = problems(queue(**values))
+    assert found.startswith(problem)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost", ["127.0.0.1", "::1"]])

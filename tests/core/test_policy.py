@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from napcore import ConfigError, ConfigProblem, Filter, Hub, Outcome, Policy
+from napcore import ConfigError, Filter, Hub, Outcome, Policy
 
 
 def test_defaults() -> None:
@@ -113,32 +113,6 @@ def test_all_wrong_values_are_listed() -> None:
     ]
 
 
-NOT_BUILT = {
-    "hold": 30,
-    "catch_up_rate": "off",
-}
-
-
-@pytest.mark.parametrize("key", NOT_BUILT)
-def test_what_is_not_built_is_refused_where_a_client_is_added(key: str) -> None:
-    policy = Policy(**{key: NOT_BUILT[key]})  # type: ignore[arg-type]
-    problem = ConfigProblem(None, None, key, "is not built in this release; leave it out")
-    assert policy.not_built() == [problem]
-    with pytest.raises(ConfigError) as raised:
-        policy.outbox()
-    assert raised.value.errors == [problem]
-    hub = Hub()
-    with pytest.raises(ConfigError) as raised:
-        hub.add("alice", policy=policy)
-    assert raised.value.errors == [problem]
-    assert dict(hub.clients) == {}
-    assert len(hub.router) == 0
-
-
-def test_everything_that_is_not_built_is_listed() -> None:
-    assert [problem.key for problem in Policy(**NOT_BUILT).not_built()] == list(NOT_BUILT)  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize(
     "policy",
     [
@@ -149,10 +123,10 @@ def test_everything_that_is_not_built_is_listed() -> None:
         Policy(write_timeout="off"),
         Policy(max_frame=1, overflow="disconnect"),
         Policy(keep=Filter(users={1}), delivery="at_least_once"),
+        Policy(hold=30, catch_up_rate="off"),
     ],
 )
-def test_the_rest_is_built(policy: Policy) -> None:
-    assert policy.not_built() == []
+def test_every_policy_makes_an_outbox(policy: Policy) -> None:
     owner = object()
     assert policy.outbox(owner).owner is owner
 
@@ -201,3 +175,28 @@ def test_the_outbox_without_bounds() -> None:
 )
 def test_stall_limit(write_timeout: Any, loopback: bool, limit: float) -> None:
     assert Policy(write_timeout=write_timeout).stall_limit(loopback) == limit
+
+
+def test_the_outbox_delivers_and_catches_up_as_told() -> None:
+    assert Policy(delivery="at_least_once").outbox().at_least_once
+    for rate, count in ((None, 10), (5, 1), ("off", 100)):
+        box = Policy(catch_up_rate=rate, message_ttl="off").outbox()  # type: ignore[arg-type]
+        for number in range(100):
+            box.offer(b"x", 0, number, 0.0)
+        assert len(box.gather(100.0)) == count
+
+
+def test_a_hub_keeps_what_the_policy_says() -> None:
+    hub = Hub()
+    client = hub.add("alice", policy=Policy(max_events=2, keep=Filter(users={1}) | Filter(keywords={"help"})))
+    for number, (user, text) in enumerate(((1, "a"), (2, "help me"), (3, "c"), (3, "d")), 1):
+        hub.publish(
+            {
+                "post_type": "message",
+                "message_type": "private",
+                "user_id": user,
+                "message_id": number,
+                "message": text,
+            }
+        )
+    assert [event.message_id for event in client.take()] == [2, 4]

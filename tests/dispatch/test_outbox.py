@@ -271,7 +271,7 @@ def test_own_lifetimes(core: Any) -> None:
 
 
 def test_expired_among_fresh(core: Any, check: Callable[[Any], None]) -> None:
-    outbox = core.Outbox()
+    outbox = core.Outbox(catch_up_rate=math.inf)
     for number in range(1, 41):
         outbox.offer(b"%d" % number, MESSAGE if number % 2 else NOTICE, number, 0.0)
     outbox.gather(0.0, 4)

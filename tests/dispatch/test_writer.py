@@ -16,7 +16,7 @@ import pytest
 from napcore.types import EventClass, Flushed
 
 MESSAGE = EventClass.MESSAGE
-DONE, MORE, BLOCKED, LOST = Flushed
+DONE, MORE, BLOCKED, LOST, LATER = Flushed
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def made(core: Any, wire: Any, pair: Any) -> Callable[..., Any]:
         pytest.skip("no descriptors to write to")
 
     def make(bounds: dict[str, Any] | None = None, **options: Any) -> Any:
-        lane = core.Outbox(**{"message_ttl": math.inf, **(bounds or {})})
+        lane = core.Outbox(**{"message_ttl": math.inf, "catch_up_rate": math.inf, **(bounds or {})})
         return wire.Writer(lane, os.dup(pair[0].fileno()), **options)
 
     return make

@@ -79,12 +79,11 @@ def test_check_names_file_line_key_and_the_nearest_right_key(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "napcore.toml"
-    file.write_text(f'{UPSTREAM}[listen]\nprot = 6710\n[[client]]\nname = "bot"\nqueue = {{ hold = "1h" }}\n')
+    file.write_text(f'{UPSTREAM}[listen]\nprot = 6710\n[[client]]\nname = "bot"\nqueue = {{ hold = "off" }}\n')
     assert main(["check", str(file)]) == 1
     assert capsys.readouterr() == (
         "",
-        f"{file}:4: listen.prot: unknown key (did you mean 'port'?)\n"
-        f"{file}:7: client[0].queue.hold: is not built in this release; leave it out, or write 0\n",
+        f"{file}:4: listen.prot: unknown key (did you mean 'port'?)\n{file}:7: client[0].queue.hold: must be finite\n",
     )
     assert main(["run", str(file)]) == 1
     assert "listen.prot" in capsys.readouterr().err

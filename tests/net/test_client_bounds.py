@@ -143,7 +143,7 @@ async def test_write_timeout_gives_up_a_peer_that_takes_nothing(
 ) -> None:
     caplog.set_level("INFO", "napcore")
     async with Relay() as relay:
-        relay.add_client("asleep", policy=Policy(write_timeout=0.1, max_in_flight=max_in_flight))
+        relay.add_client("asleep", policy=Policy(write_timeout=0.1, max_in_flight=max_in_flight, hold=0))
         relay.publish(message(0))
         listener = await relay.listen("127.0.0.1", 0)
         async with dial(listener, "/c/asleep", slow=True) as asleep:
@@ -181,9 +181,9 @@ async def test_a_reset_costs_what_was_in_flight_at_most(dial: Any, message: Any,
             assert (await peer.json())["sub_type"] == "connect"
 
 
-async def test_without_a_link_events_are_counted_as_hold(dial: Any, message: Any, until: Any) -> None:
+async def test_without_a_hold_events_for_nobody_are_counted(dial: Any, message: Any, until: Any) -> None:
     async with Relay() as relay:
-        relay.add_client("bot")
+        relay.add_client("bot", policy=Policy(hold=0))
         relay.publish(message(0))
         listener = await relay.listen("127.0.0.1", 0)
         async with dial(listener, "/c/bot") as peer:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 
+import anyio
 import pytest
 
 import napcore.net.clients
-from napcore import Relay
+from napcore import Policy, Relay
 from napcore.testing import RecordingClient, Simulator
 
 
@@ -119,11 +121,12 @@ async def test_a_waiting_link_never_becomes_a_second_link_of_a_session(dial: Any
             assert states(relay) == {("bot", 10001): "connected", ("bot", 10002): "connected"}
 
 
-@pytest.mark.usefixtures("quick_close")
+@pytest.mark.usefixtures("quick_close", "quick_tick")
 async def test_names_that_were_not_declared_are_limited(
     dial: Any, message: Any, until: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(napcore.net.clients, "AD_HOC_LIMIT", 2)
+    monkeypatch.setattr(napcore.net.clients, "Policy", partial(Policy, hold=0.05))
     async with Relay() as relay:
         relay.add_client("declared")
         relay.publish(message(0))
@@ -143,7 +146,11 @@ async def test_names_that_were_not_declared_are_limited(
     assert warnings(caplog) == ["client name refused: 2 names that were not declared are in use"]
 
 
-async def test_an_undeclared_name_is_forgotten_with_its_last_link(dial: Any, message: Any, until: Any) -> None:
+@pytest.mark.usefixtures("quick_tick")
+async def test_an_undeclared_name_is_forgotten_after_the_hold_of_its_last_link(
+    dial: Any, message: Any, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(napcore.net.clients, "Policy", partial(Policy, hold=0.1))
     async with Relay() as relay:
         relay.publish(message(0, self_id=10001))
         relay.publish(message(0, self_id=10002))
@@ -153,6 +160,11 @@ async def test_an_undeclared_name_is_forgotten_with_its_last_link(dial: Any, mes
             async with dial(listener, "/c/bot?self_id=10002") as two:
                 await two.json()
             await until(lambda: states(relay).get(("bot", 10002)) == "absent")
+            assert states(relay)["bot", 10001] == "connected"
+        await until(lambda: states(relay).get(("bot", 10001)) == "absent")
+        async with dial(listener, "/c/bot?self_id=10001") as one:
+            await one.json()
+            await anyio.sleep(0.15)
             assert states(relay)["bot", 10001] == "connected"
         await until(lambda: states(relay) == {})
         assert "bot" not in relay.traffic.clients

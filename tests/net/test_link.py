@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import random
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -19,6 +20,7 @@ from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
 import napcore.net.link
+import napcore.net.sockets
 from napcore.core.onebot import MAX_FRAME
 from napcore.dispatch import MAX_FRAGMENTS, Outbox, frame, masked_frame
 from napcore.net.link import Link
@@ -103,7 +105,7 @@ def linked(peer_of: Any) -> Callable[..., Any]:
 
 def offer(lane: Outbox, *payloads: bytes, wire: Callable[[bytes], bytes] = frame) -> None:
     for payload in payloads:
-        lane.offer(wire(payload), 0, lane.received + 1, 0.0)
+        lane.offer(wire(payload), 0, lane.received + 1, time.monotonic())
 
 
 def lane_of(*payloads: bytes, **bounds: Any) -> Outbox:
@@ -191,7 +193,7 @@ async def test_a_write_that_stalls_cuts_the_link_and_nothing_follows_the_torn_fr
 
 
 async def test_each_slice_of_a_large_frame_counts_as_progress(linked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(napcore.net.link, "SLICE", 1000)
+    monkeypatch.setattr(napcore.net.sockets, "SLICE", 1000)
 
     class Slow(Wrapped):
         async def send(self, item: bytes) -> None:
@@ -356,6 +358,26 @@ async def test_messages_of_one_read_are_handed_on_together_and_binary_ones_left_
         await peer.send((Opcode.PING, b""))
         await peer.frame()
         assert (sum(reads, []), link.binary) == ([b"1", b"2"], 2)
+
+
+async def test_a_flood_of_pings_from_a_peer_that_does_not_read_costs_no_memory(linked: Any) -> None:
+    gate = anyio.Event()
+    lane = Outbox()
+    async with linked(lane, wrap=partial(Wrapped, gate=gate)) as (link, peer):
+        await peer.send(*((Opcode.PING, b"%0100d" % number) for number in range(3_000)))
+        with anyio.fail_after(10):
+            while link._late_pong is None or int(link._late_pong) < 2_999:
+                assert lane.control_queued <= 2 * napcore.net.link.PONGS
+                await anyio.lowlevel.checkpoint()
+        gate.set()
+        pongs = [0]
+        while pongs[-1] < 2_999:
+            frame = await peer.frame()
+            assert frame.opcode is Opcode.PONG
+            pongs.append(int(frame.data))
+        assert pongs == sorted(pongs)
+        assert len(pongs) < 100
+        assert link.open
 
 
 async def test_a_lane_that_overflowed_closes_the_link_with_1013(linked: Any) -> None:

@@ -127,13 +127,10 @@ async def test_iteration_ends_with_the_relay_behind_what_is_queued(message: Any)
     assert seen == [1, 2, None]
 
 
-async def test_a_name_taken_and_a_policy_not_built_are_told() -> None:
+async def test_a_name_that_is_taken_is_told() -> None:
     async with Relay() as relay, relay.subscribe(name="one"):
         with pytest.raises(ConfigError, match="'one' exists already"):
             async with relay.subscribe(name="one"):
-                pass
-        with pytest.raises(ConfigError, match="catch_up_rate: is not built"):
-            async with relay.subscribe(policy=Policy(catch_up_rate=5)):
                 pass
         assert [client.name for client in relay.statistics().clients] == ["one"]
 

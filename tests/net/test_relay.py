@@ -183,7 +183,6 @@ async def test_closing_is_bounded_and_what_waits_is_counted(
         ("bot", {"url": "http://127.0.0.1"}, "url: must be a ws:// or wss:// URL, not 'http://127.0.0.1'"),
         ("bot", {"heartbeat": 0}, "heartbeat: must be greater than 0, not 0"),
         ("bot", {"heartbeat": math.nan}, "heartbeat: must be greater than 0, not nan"),
-        ("bot", {"policy": Policy(hold=5)}, "hold: is not built in this release"),
     ],
 )
 async def test_a_client_that_cannot_be_added(name: str, options: dict[str, Any], problem: str) -> None:
@@ -253,7 +252,7 @@ async def test_statistics_tell_of_everything(message: Any) -> None:
         ]
         (client,) = statistics.clients
         assert client._replace(queued_bytes=0, max_queued=0) == (
-            "bot", 10001, "connected", 1, 1, 0, 0, 0, 0, {}, 0, 1,
+            "bot", 10001, "connected", 1, 1, 0, 0, 0, 0, {}, 0, 1, 0,
         )  # fmt: skip
         assert statistics.calls == (0, 1, 1, 0, 0, 0, 0, 0)
 

@@ -19,7 +19,7 @@ async def test_lost_events_are_told_once_per_client_reason_and_minute(
     dial: Any, message: Any, until: Any, caplog: pytest.LogCaptureFixture, quick_tick: None
 ) -> None:
     async with Relay() as relay:
-        relay.add_client("bot")
+        relay.add_client("bot", policy=Policy(hold=0))
         relay.publish(message(0))
         listener = await relay.listen("127.0.0.1", 0)
         async with dial(listener, "/c/bot") as peer:
@@ -35,12 +35,12 @@ async def test_lost_events_are_told_once_per_client_reason_and_minute(
             await anyio.sleep(0.1)
             told = warnings(caplog)
         assert sorted(told) == [
-            "client bot@10001 lost 4 events: it was not connected",
+            "client bot@10001 lost 4 events: it was not connected, and they are not held for it that long",
             "client slow lost 3 events: its queue was full and the oldest had to go; it reads too slowly",
         ]
     # At the end the rest is told.
     assert sorted(warnings(caplog)[2:]) == [
-        "client bot@10001 lost 4 events: it was not connected",
+        "client bot@10001 lost 4 events: it was not connected, and they are not held for it that long",
         "client slow lost 4 events: its queue was full and the oldest had to go; it reads too slowly",
     ]
 

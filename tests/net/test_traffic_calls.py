@@ -138,7 +138,7 @@ async def test_an_answer_for_one_who_has_gone_is_late(upstream: Any, dial: Any, 
             await client.json()
             await client.send(b'{"action":"get_status","echo":1}')
             echo = (await napcat.json())["echo"]
-        await until(lambda: relay.statistics().clients == ())
+        await until(lambda: relay.statistics().clients[0].state == "absent")
         async with dial(listener, "/c/bot") as again:
             await again.json()
             await napcat.send(reply(echo), b'{"post_type":"message","self_id":10001,"raw_message":"end"}')

@@ -91,10 +91,15 @@ class Budgets(RuleBasedStateMachine):
                 router.remove(row)
             del self.rows[row]
 
-    @rule(batch=st.lists(st.integers(0, len(EVENTS) - 1), min_size=1, max_size=4), account=st.sampled_from([0, 1]))
-    def fan_out(self, batch: list[int], account: int) -> None:
+    @rule(
+        batch=st.lists(st.integers(0, len(EVENTS) - 1), min_size=1, max_size=4),
+        account=st.sampled_from([0, 1]),
+        ages=st.none() | st.lists(st.sampled_from([0.0, 6.0, 59.9, 60.0, 700.0]), min_size=4, max_size=4),
+    )
+    def fan_out(self, batch: list[int], account: int, ages: list[float] | None) -> None:
+        born = None if ages is None else [self.now - age for age in ages[: len(batch)]]
         reports = [
-            core.fan_out(router, [events[at] for at in batch], self.now, account)
+            core.fan_out(router, [events[at] for at in batch], self.now, account, born=born)
             for core, router, events in zip(CORES, self.routers, PEEKED, strict=True)
         ]
         self.same([(report.matched, report.queued, report.dropped, report.ready) for report in reports])
@@ -125,6 +130,11 @@ class Budgets(RuleBasedStateMachine):
     def lose_link(self, choice: int, refused_size: bool) -> None:
         if boxes := self.boxes(choice):
             self.same([box.lose_link(refused_size) for box in boxes])
+
+    @rule(choice=st.integers(0, 9), what=st.sampled_from(["hold", "end_hold", "resume"]))
+    def link(self, choice: int, what: str) -> None:
+        if boxes := self.boxes(choice):
+            self.same([getattr(box, what)() for box in boxes])
 
     @rule(seconds=st.sampled_from([1.0, 61.0]))
     def wait(self, seconds: float) -> None:

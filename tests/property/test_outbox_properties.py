@@ -20,7 +20,7 @@ CORES = [importlib.import_module(f"napcore.{name}") for name in NAMES]
 COUNTERS = (
     *("close_code", "received", "confirmed", "unconfirmed", "queued", "queued_bytes", "max_queued", "late"),
     *("control_queued", "dropped", "in_flight", "in_flight_bytes", "in_flight_sequence", "max_frame"),
-    "at_least_once",
+    *("at_least_once", "caught_up", "holding"),
 )
 
 
@@ -37,6 +37,7 @@ class Outboxes(RuleBasedStateMachine):
         max_frame=st.sampled_from([15, 25, 1000]),
         overflow=st.sampled_from(["drop_oldest", "drop_newest", "disconnect"]),
         delivery=st.sampled_from(["at_most_once", "at_least_once"]),
+        catch_up_rate=st.sampled_from([math.inf, None, 0.5, 3]),
     )
     def start(self, **limits: Any) -> None:
         self.limits = limits
@@ -45,7 +46,9 @@ class Outboxes(RuleBasedStateMachine):
             core.Outbox(**limits, message_ttl=5.0, notice_ttl=20.0, request_ttl=math.inf) for core in CORES
         ]
         self.sequence = self.offers = 0
+        self.born: dict[bytes, float] = {}
         self.now = 100.0
+        self.presence = "linked"
         self.waiting: list[Entry] = []
         self.writing: list[tuple[Entry | None, bytes]] = []
         self.torn: tuple[Entry | None, bytes] | None = None
@@ -63,6 +66,11 @@ class Outboxes(RuleBasedStateMachine):
         assert results.count(results[0]) == len(results)
         return results[0]
 
+    def evicts(self) -> bool:
+        return self.limits["overflow"] == "drop_oldest" or (
+            self.limits["overflow"] == "disconnect" and self.presence != "linked"
+        )
+
     def is_full(self, size: int) -> bool:
         counted = [*self.waiting, *self.staged, *self.copies]
         size += sum(len(entry[0]) for entry in counted)
@@ -77,30 +85,39 @@ class Outboxes(RuleBasedStateMachine):
         kept=st.booleans(),
         gap=st.integers(0, 2),
         times=st.integers(1, 12),
+        age=st.sampled_from([0.0, 0.0, 0.0, 4.9, 5.1, 19.0]),
     )
-    def offer(self, size: int, event_class: int, kept: bool, gap: int, times: int) -> None:
+    def offer(self, size: int, event_class: int, kept: bool, gap: int, times: int, age: float) -> None:
         for _ in range(times):
             self.sequence += gap
             self.offers += 1
             payload = b"%d" % self.offers + b"." * size  # no two are the same
             before = self.outboxes[0].queued
             outcomes = [
-                outbox.offer(payload, event_class, self.sequence, self.now, kept=kept) for outbox in self.outboxes
+                outbox.offer(payload, event_class, self.sequence, self.now, kept=kept, born=self.now - age)
+                for outbox in self.outboxes
             ]
             assert outcomes.count(outcomes[0]) == len(outcomes)
             outcome = outcomes[0]
+            lifetime = (5.0, 20.0, math.inf, 20.0)[event_class]
+            stale = self.now - age + lifetime <= self.now
+            assert (outcome is Outcome.STALE) <= stale
+            assert outcome in (Outcome.STALE, Outcome.OVERSIZE, Outcome.DISCONNECT) or not stale
+            assert (outcome is Outcome.NOT_HELD) <= (self.presence in ("over", "nothing"))
             if outcome in (Outcome.QUEUED, Outcome.DROPPED_OLDEST):
-                lifetime = (5.0, 20.0, math.inf, 20.0)[event_class]
+                assert self.presence in ("linked", "held") or (event_class == 2 and self.presence == "over")
                 gone = before + 1 - self.outboxes[0].queued
                 assert (gone > 0) == (outcome is Outcome.DROPPED_OLDEST)
-                assert gone == 0 or self.limits["overflow"] == "drop_oldest"
+                assert gone == 0 or self.evicts()
                 for _ in range(gone):
                     self.waiting.remove(min(self.waiting, key=lambda entry: entry[3]))
                 while self.copies and not self.waiting and self.is_full(len(payload)):
-                    assert self.limits["overflow"] == "drop_oldest"
+                    assert self.evicts()
                     self.copies.pop(0)
                 assert not (self.copies or self.waiting) or not self.is_full(len(payload))
-                self.waiting.append((payload, self.sequence, self.now + lifetime, (int(kept), 2, 3, 2)[event_class]))
+                rank = (int(kept), 2, 3, 2)[event_class]
+                self.waiting.append((payload, self.sequence, self.now - age + lifetime, rank))
+                self.born[payload] = self.now - age
                 assert len(payload) <= self.outboxes[0].max_frame
             elif outcome is Outcome.DISCONNECT and self.outboxes[0].queued == len(self.staged):
                 self.waiting.clear()
@@ -128,6 +145,7 @@ class Outboxes(RuleBasedStateMachine):
     def gather(self, max_bytes: int, max_events: float) -> None:
         torn = [] if self.torn is None else [self.torn]
         control = self.outboxes[0].control_queued - (self.torn is not None and self.torn[0] is None)
+        pause = self.both("pause", self.now)
         frames = self.both("gather", self.now, max_bytes, max_events)
         assert len(frames) < 2 or sum(map(len, frames)) <= max_bytes
         assert frames[: len(torn)] == [rest for _, rest in torn]
@@ -138,7 +156,8 @@ class Outboxes(RuleBasedStateMachine):
         assert events == [payload for payload, *_ in fresh[: len(events)]]
         assert len(events) < max_events + 1
         assert frames or not control
-        assert frames or not fresh or max_events == 0
+        assert frames or not fresh or max_events == 0 or self.both("pause", self.now) > 0
+        assert not (pause and events), "a late event came first, and its turn had not come"
         taken = fresh[: len(events)]
         self.writing = [*torn, *((None, frame) for frame in controls), *((entry, entry[0]) for entry in taken)]
         self.staged += taken
@@ -228,6 +247,30 @@ class Outboxes(RuleBasedStateMachine):
         self.torn = None
         self.written.clear()
         self.copies = []
+
+    @rule()
+    def hold(self) -> None:
+        self.both("hold")
+        self.presence = "held"
+
+    @rule()
+    def resume(self) -> None:
+        self.both("resume")
+        self.presence = "linked"
+
+    @rule(everything=st.booleans())
+    def end_hold(self, everything: bool) -> None:
+        kept = [] if everything else [entry for entry in self.waiting if entry[3] == 3]
+        assert self.both("end_hold", everything) == len(self.waiting) - len(kept)
+        self.waiting = kept
+        self.presence = "nothing" if everything else "over"
+
+    @rule()
+    def tick(self) -> None:
+        self.both("tick", self.now)
+        while self.waiting and not self.fits(self.waiting[0]):
+            self.waiting.pop(0)
+        assert self.outboxes[0].queued == len(self.staged) + len(self.waiting)
 
     @rule(reason=st.sampled_from(DROP_REASONS))
     def clear(self, reason: str) -> None:

@@ -16,16 +16,30 @@ DISPATCH = [importlib.import_module(f"napcore._dispatch{core}") for core in CORE
 WIRE = [importlib.import_module(f"napcore._wire{core}") for core in CORES]
 
 SEEN = ("held", "closing", "trusting", "error", "progress", "pinged_at", "ponged", "outstanding", "descriptor")
-LANE = ("confirmed", "unconfirmed", "queued", "in_flight", "in_flight_bytes", "dropped", "late", "control_queued")
+LANE = (
+    "confirmed",
+    "unconfirmed",
+    "queued",
+    "in_flight",
+    "in_flight_bytes",
+    "dropped",
+    "late",
+    "control_queued",
+    "caught_up",
+)
 
 
 class Writers(RuleBasedStateMachine):
     """The same calls to both; the bytes that are out are checked frame by frame."""
 
-    @initialize(window=st.sampled_from([None, 1, 2.5, 7, math.inf]))
-    def start(self, window: float | None) -> None:
+    @initialize(
+        window=st.sampled_from([None, 1, 2.5, 7, math.inf]),
+        delivery=st.sampled_from(["at_most_once", "at_least_once"]),
+        catch_up_rate=st.sampled_from([None, math.inf, 2]),
+    )
+    def start(self, window: float | None, **options: Any) -> None:
         self.window = window
-        self.lanes = [core.Outbox(message_ttl=5.0, notice_ttl=math.inf, max_events=300) for core in DISPATCH]
+        self.lanes = [core.Outbox(message_ttl=5.0, notice_ttl=math.inf, max_events=300, **options) for core in DISPATCH]
         self.now = 100.0
         self.sequence = 0
         self.link()

@@ -15,7 +15,7 @@ from napcore.core.hub import MEMORY_LIMIT
 from napcore.core.onebot import NAME
 from napcore.core.pacing import check_send_rate
 from napcore.core.policy import Policy
-from napcore.core.tables import NOT_BUILT, read_fields
+from napcore.core.tables import read_fields
 from napcore.core.urls import check_strong, check_token, check_url, public_url
 from napcore.errors import ConfigError, ConfigProblem
 from napcore.types import Delivery, FailMode, MessageFormat, Overflow
@@ -48,11 +48,62 @@ class Table(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return []
 
 
+class FilterConfig(Table, frozen=True, kw_only=True):
+    """The fields of a ``Filter``, which mean the same here.
+
+    ``expression`` is a table, or the path of a JSON file: in a configuration file from the folder
+    that this is in.
+    """
+
+    groups: frozenset[int] | None = None
+    exclude_groups: frozenset[int] = frozenset()
+    users: frozenset[int] | None = None
+    exclude_users: frozenset[int] = frozenset()
+    kinds: frozenset[str] | None = None
+    exclude_kinds: frozenset[str] = frozenset()
+    self_ids: frozenset[int] | None = None
+    private: bool = True
+    self_messages: bool = False
+    shard: str | None = None
+    commands: frozenset[str] | str = frozenset()
+    command_start: frozenset[str] | str = frozenset({"/"})
+    command_whitespace: bool | str = False
+    prefix: frozenset[str] | str = frozenset()
+    suffix: frozenset[str] | str = frozenset()
+    fullmatch: frozenset[str] | str = frozenset()
+    keywords: frozenset[str] | str = frozenset()
+    ignore_case: bool = False
+    regex: frozenset[str] | str | None = None
+    to_me: bool = False
+    has: frozenset[str] | str | None = None
+    roles: frozenset[str] | str | None = None
+    min_size: int = 0
+    max_size: int | None = None
+    expression: dict[str, Any] | str | None = None
+    expression_fails: FailMode = "closed"
+
+    def filter(self) -> Filter:
+        """Which events it lets through.
+
+        Raises:
+            ConfigError: a value is out of range.
+        """
+        return Filter(**{key: getattr(self, key) for key in _FILTER_KEYS})
+
+    def problems(self, path: str) -> list[ConfigProblem]:
+        """Values ``Filter`` refuses."""
+        try:
+            self.filter()
+        except ConfigError as error:
+            return [problem._replace(key=_join(path, problem.key)) for problem in error.errors]
+        return []
+
+
 class QueueConfig(Table, frozen=True, kw_only=True):
     """The fields of ``Policy``, those that are set. Sizes are in bytes, durations in seconds.
 
     In a file, sizes may be written ``"4MiB"`` and durations ``"60s"``, ``"10min"`` or ``"24h"``;
-    ``"off"`` and ``inf`` are "no limit".
+    ``"off"`` and ``inf`` are "no limit". ``keep`` is a table with the fields of a ``Filter``.
     """
 
     max_events: float | None = None
@@ -63,23 +114,30 @@ class QueueConfig(Table, frozen=True, kw_only=True):
     notice_ttl: float | None = None
     request_ttl: float | None = None
     hold: float | None = None
+    keep: FilterConfig | None = None
     delivery: Delivery | None = None
     max_in_flight: float | None = None
+    catch_up_rate: float | None = None
     write_timeout: float | None = None
 
     def arguments(self) -> dict[str, Any]:
-        """What is set, as keyword arguments for ``Policy``."""
-        return {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not None}
+        """What is set, as keyword arguments for ``Policy``.
+
+        Raises:
+            ConfigError: ``keep`` is no filter.
+        """
+        found = {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not None}
+        return found if self.keep is None else {**found, "keep": self.keep.filter()}
 
     def problems(self, path: str) -> list[ConfigProblem]:
-        """Values ``Policy`` refuses, and values not built yet."""
-        found = []
+        """Values ``Policy`` refuses."""
+        found = [] if self.keep is None else self.keep.problems(_join(path, "keep"))
+        if found:
+            return found
         try:
             Policy(**self.arguments())
         except ConfigError as error:
             found += [problem._replace(key=_join(path, problem.key)) for problem in error.errors]
-        if self.hold not in (None, 0):
-            found.append(ConfigProblem(None, None, _join(path, "hold"), f"{NOT_BUILT}, or write 0"))
         return found
 
 
@@ -149,7 +207,7 @@ class UpstreamConfig(Table, frozen=True, kw_only=True):
         return found
 
 
-class ClientConfig(Table, frozen=True, kw_only=True):
+class ClientConfig(FilterConfig, frozen=True, kw_only=True):
     """``[[client]]``: a consumer we dial (``url``) or one that dials us, with its filter and its queue.
 
     The fields of a ``Filter`` mean the same here. ``expression`` is a table, or the path of a JSON
@@ -159,43 +217,9 @@ class ClientConfig(Table, frozen=True, kw_only=True):
     name: str
     url: str | None = None
     token: str | None = None
-    groups: frozenset[int] | None = None
-    exclude_groups: frozenset[int] = frozenset()
-    users: frozenset[int] | None = None
-    exclude_users: frozenset[int] = frozenset()
-    kinds: frozenset[str] | None = None
-    exclude_kinds: frozenset[str] = frozenset()
-    self_ids: frozenset[int] | None = None
-    private: bool = True
-    self_messages: bool = False
-    shard: str | None = None
-    commands: frozenset[str] | str = frozenset()
-    command_start: frozenset[str] | str = frozenset({"/"})
-    command_whitespace: bool | str = False
-    prefix: frozenset[str] | str = frozenset()
-    suffix: frozenset[str] | str = frozenset()
-    fullmatch: frozenset[str] | str = frozenset()
-    keywords: frozenset[str] | str = frozenset()
-    ignore_case: bool = False
-    regex: frozenset[str] | str | None = None
-    to_me: bool = False
-    has: frozenset[str] | str | None = None
-    roles: frozenset[str] | str | None = None
-    min_size: int = 0
-    max_size: int | None = None
-    expression: dict[str, Any] | str | None = None
-    expression_fails: FailMode = "closed"
     message_format: MessageFormat | None = None
     heartbeat: float | None = None
     queue: QueueConfig = QueueConfig()
-
-    def filter(self) -> Filter:
-        """Which events it gets.
-
-        Raises:
-            ConfigError: a value is out of range.
-        """
-        return Filter(**{key: getattr(self, key) for key in _FILTER_KEYS})
 
     def policy(self, defaults: DefaultsConfig) -> Policy:
         """Its bounds, those of ``defaults`` where it sets none.
@@ -228,11 +252,7 @@ class ClientConfig(Table, frozen=True, kw_only=True):
         found += check_token(self.token, _join(path, "token"))
         if self.heartbeat is not None:
             found += _heartbeat(self.heartbeat, path)
-        try:
-            self.filter()
-        except ConfigError as error:
-            found += [problem._replace(key=_join(path, problem.key)) for problem in error.errors]
-        return found + self.queue.problems(_join(path, "queue"))
+        return found + super().problems(path) + self.queue.problems(_join(path, "queue"))
 
 
 class Config(Table, frozen=True, kw_only=True):

@@ -83,6 +83,7 @@ class HubClient:
             dropped=box.dropped,
             late=box.late,
             connects=1,
+            caught_up=box.caught_up,
         )
 
     def detach(self) -> None:
@@ -182,10 +183,15 @@ class Hub:
                 invalid += 1
         return self.route(good, invalid=invalid)
 
-    def route(self, events: list[Event], *, account: int = 0, invalid: int = 0) -> Report:
-        """Route events that are already peeked; ``account`` stands in for a missing ``self_id``."""
+    def route(
+        self, events: list[Event], *, account: int = 0, invalid: int = 0, born: list[float] | None = None
+    ) -> Report:
+        """Route events that are already peeked; ``account`` stands in for a missing ``self_id``.
+
+        ``born`` is when each of them happened, by ``clock``; None is now.
+        """
         self.check_thread()
-        return fan_out(self.router, events, self.clock(), account, invalid)
+        return fan_out(self.router, events, self.clock(), account, invalid, born)
 
     def check_thread(self) -> None:
         """Bind the hub to this thread, or raise RuntimeError if it belongs to another."""

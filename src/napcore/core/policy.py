@@ -23,10 +23,6 @@ class Policy:
     Numbers are positive; ``math.inf`` or ``"off"`` is unlimited; 0 is refused (only ``hold=0``
     means "no hold"); None is the documented automatic rule.
 
-    Not built in this release, and refused where a client is added: ``hold`` other than 0 or its
-    default (events for a client without a link are dropped with the reason ``hold``), and
-    ``catch_up_rate``.
-
     Raises:
         ConfigError: a value is out of range; all such values are listed.
     """
@@ -46,7 +42,8 @@ class Policy:
     request_ttl: float | Off = 86400.0
     """Seconds a request may wait."""
     hold: float = 600.0
-    """Seconds events are kept while the client has no link."""
+    """Seconds for which messages and notices are kept while the client has no link; requests are
+    kept for their lifetime. 0 keeps nothing. Of no meaning in process, where there are no links."""
     keep: Filter | None = None
     """Messages that are evicted after all other messages."""
     delivery: Delivery = "at_most_once"
@@ -57,7 +54,8 @@ class Policy:
     """Events written beyond the last acknowledgement; None: the larger of 64 and the last second's
     count, and 256 KiB."""
     catch_up_rate: float | Off | None = None
-    """Late events per second after a gap."""
+    """Events older than 5 s that are written per second, so that what has piled up does not come
+    at once; None: 50. Four times the rate of the last 10 s if that is more. Of no meaning in process."""
     write_timeout: float | Off | None = None
     """Seconds a link may take nothing while something waits; None: 10 s for remote peers, 600 s
     on loopback, where silence means a blocked bot."""
@@ -82,26 +80,8 @@ class Policy:
         if problems:
             raise ConfigError(problems)
 
-    def not_built(self) -> list[ConfigProblem]:
-        """The fields set to something this release cannot do yet."""
-        asked = {
-            "hold": self.hold not in (0, 600.0),
-            "catch_up_rate": self.catch_up_rate is not None,
-        }
-        return [
-            ConfigProblem(None, None, key, "is not built in this release; leave it out")
-            for key, wanted in asked.items()
-            if wanted
-        ]
-
     def outbox(self, owner: object = None) -> Outbox:
-        """A new, empty outbox with these bounds.
-
-        Raises:
-            ConfigError: the policy asks for something not built in this release.
-        """
-        if problems := self.not_built():
-            raise ConfigError(problems)
+        """A new, empty outbox with these bounds."""
         return Outbox(
             owner,
             max_events=float(self.max_events),
@@ -112,6 +92,7 @@ class Policy:
             notice_ttl=float(self.notice_ttl),
             request_ttl=float(self.request_ttl),
             delivery=self.delivery,
+            catch_up_rate=None if self.catch_up_rate is None else float(self.catch_up_rate),
         )
 
     @property

@@ -48,6 +48,8 @@ class ClientStatistics(NamedTuple):
     """Answers, heartbeats and the like that were waiting when a link ended."""
     connects: int
     """Links this session has had."""
+    caught_up: int
+    """Events that were late, and went at the pace of catching up."""
 
 
 class UpstreamStatistics(NamedTuple):
@@ -173,6 +175,7 @@ def add_up(*parts: ClientStatistics) -> ClientStatistics:
         dropped=dropped,
         late=sum(part.late for part in parts),
         connects=sum(part.connects for part in parts),
+        caught_up=sum(part.caught_up for part in parts),
     )
 
 

@@ -14,13 +14,10 @@ from msgspec import Struct
 from napcore.core.units import UNITS
 from napcore.errors import ConfigProblem
 
-__all__ = ("NOT_BUILT", "Variable", "read_fields")
+__all__ = ("Variable", "read_fields")
 
 T = TypeVar("T", bound=Struct)
 
-NOT_BUILT: Final = "is not built in this release; leave it out"
-
-_NOT_BUILT_KEYS: Final = frozenset({"catch_up_rate", "keep"})
 _TOP_KEYS: Final = frozenset({"call_timeout", "memory_limit", "send_rate", "share_gets"})
 _UNION: Final = (Union, types.UnionType)
 _EXPECTED: Final = re.compile(r"Expected `(?P<right>[^`]+)`, got `(?P<wrong>[^`]+)`(?: - at `\$(?P<at>[^`]*)`)?")
@@ -136,8 +133,6 @@ def _convert(value: Any, kind: Any, path: str, problems: list[ConfigProblem]) ->
 
 def _unknown(key: str, known: Mapping[str, Any], path: str) -> ConfigProblem:
     where = _join(path, key)
-    if key in _NOT_BUILT_KEYS:
-        return ConfigProblem(None, None, where, NOT_BUILT)
     if path and key in _TOP_KEYS:
         # TOML takes what stands below a table's head for a part of that table.
         return ConfigProblem(None, None, where, f"belongs to the top of the file, above the first [table]: {key} = ...")

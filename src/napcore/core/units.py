@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
-__all__ = ("UNITS", "parse_count", "parse_duration", "parse_size")
+__all__ = ("UNITS", "parse_count", "parse_duration", "parse_rate", "parse_size")
 
 _SIZES: Final = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
 _DURATIONS: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -42,8 +42,18 @@ def parse_duration(value: object) -> float:
     return _quantity(value, _DURATIONS, 'seconds as a number, or with a unit: "500ms", "60s", "10min", "24h", "7d"')
 
 
+def parse_rate(value: object) -> float:
+    """How many per second; ``"off"`` and infinity are "no limit".
+
+    Raises:
+        ValueError: it is none; the text says what is right.
+    """
+    return _quantity(value, {"": 1}, 'a number or "off"')
+
+
 UNITS: Final[Mapping[str, Callable[[object], float]]] = {
     "call_timeout": parse_duration,
+    "catch_up_rate": parse_rate,
     "heartbeat": parse_duration,
     "hold": parse_duration,
     "max_bytes": parse_size,

@@ -143,11 +143,13 @@ def _substitute(value: Any, path: str, problems: list[ConfigProblem]) -> Any:
 
 
 def _anchor_expressions(document: Mapping[str, Any], folder: Path) -> None:
-    """A client's expression that is a path starts from the folder of the configuration."""
+    """An expression that is a path starts from the folder of the configuration."""
     clients = document.get("client")
-    for client in clients if isinstance(clients, list) else ():
-        if isinstance(client, dict) and isinstance(client.get("expression"), str):
-            client["expression"] = str(folder / client["expression"])
+    tables = [*clients, document.get("defaults")] if isinstance(clients, list) else [document.get("defaults")]
+    queues = [table.get("queue") for table in tables if isinstance(table, dict)]
+    for table in (*tables, *(queue.get("keep") for queue in queues if isinstance(queue, dict))):
+        if isinstance(table, dict) and isinstance(table.get("expression"), str):
+            table["expression"] = str(folder / table["expression"])
 
 
 def _line(key: str, lines: Mapping[str, int]) -> int | None:

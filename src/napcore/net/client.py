@@ -50,6 +50,7 @@ class RemoteClient:
         heartbeat: float,
         ssl_context: ssl.SSLContext | None,
         declared: bool = True,
+        anonymous: bool = False,
     ) -> None:
         self.name = name
         self.url = url
@@ -59,6 +60,8 @@ class RemoteClient:
         self.heartbeat = heartbeat
         self.ssl_context = ssl_context
         self.declared = declared
+        self.anonymous = anonymous
+        """Whether it is known by its link alone, so that nothing is held for it."""
         self.sessions: dict[int | None, Session] = {}
         """Its sessions by account; None while no account is known."""
         self._relay = relay
@@ -99,6 +102,10 @@ class Session:
         """Around the task that dials, where we dial."""
         self.takeover = anyio.Lock()
         """Held while an old link makes room for a new one."""
+        self.forsaken = False
+        """Whether it has had no link for so long that its hold is over."""
+        self._alone_since = 0.0
+        self._caught_up = 0
         self.relay = relay
         self._hub_name = relay.unique_name(client.name)
         self.hub_client: HubClient = relay.traffic.hub.add(
@@ -109,6 +116,7 @@ class Session:
             message_format=client.message_format,
             owner=self,
         )
+        self._hold()
 
     @property
     def label(self) -> str:
@@ -140,13 +148,35 @@ class Session:
         self.link = link
         self.writer = link.link.writer
         self.connects += 1
+        self.forsaken = False
+        self.outbox.resume()
         self.greet()
 
     def detach(self, link: ClientLink) -> None:
-        """The link is gone. Nothing is held for the next one: what waits is counted ``hold``."""
+        """The link is gone; what waits is held for the next one."""
         if self.link is link:
             self.link = self.writer = None
-            self.outbox.clear("shutdown" if self.relay.closing else "hold")
+            if self.relay.closing:
+                self.outbox.clear("shutdown")
+            self._hold()
+
+    def _hold(self) -> None:
+        self._alone_since = time.monotonic()
+        self.outbox.hold()
+        if self.client.anonymous or self.client.policy.hold == 0:
+            self.forsaken = True
+            self.outbox.end_hold(True)
+
+    def check(self, now: float) -> None:
+        """To be called about once a second, with ``time.monotonic()``: ends the hold when it is time."""
+        if self.link is None and not self.forsaken and now - self._alone_since >= self.client.policy.hold:
+            self.forsaken = True
+            self.outbox.end_hold()
+        self.outbox.tick(now)
+        if self.outbox.caught_up != self._caught_up:
+            self._caught_up = self.outbox.caught_up
+            if self.self_id is not None:
+                self.relay.traffic.api.pacing.disturb(self.self_id, now)
 
     def retire(self, reason: str) -> None:
         """No more events for it, no more dialling; what waits is counted under ``reason``."""
@@ -166,11 +196,9 @@ class Session:
             self.relay.traffic.hub.remove(self._hub_name)
 
     def flush(self) -> None:
-        """See to it that queued events are written; without a link they are dropped as ``hold``."""
+        """See to it that queued events are written; without a link they wait for one."""
         if self.link is not None:
             self.link.link.flush()
-        else:
-            self.outbox.clear("hold")
 
     @property
     def state(self) -> str:

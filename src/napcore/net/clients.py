@@ -67,6 +67,7 @@ class Clients:
         """The client a link belongs to: declared, ad-hoc, or new and anonymous. None if there are too many."""
         if name is not None and name in self._clients:
             return self._clients[name]
+        anonymous = name is None
         if name is None:
             name = self._next_name()
         elif sum(not client.declared for client in self._clients.values()) >= AD_HOC_LIMIT:
@@ -83,6 +84,7 @@ class Clients:
             heartbeat=HEARTBEAT,
             ssl_context=None,
             declared=False,
+            anonymous=anonymous,
         )
         self._clients[name] = client
         return client
@@ -111,12 +113,21 @@ class Clients:
         return session
 
     def leave(self, client: RemoteClient) -> None:
-        """A link has ended: a client that was not declared is forgotten with its last one."""
-        if (
-            not self._relay.closing
-            and not client.declared
-            and not any(session.link or session.takeover.locked() for session in client.sessions.values())
-        ):
+        """A link has ended: an anonymous client is forgotten with it, and one that had no session."""
+        if client.anonymous or not (client.declared or client.sessions):
+            self._forget_idle(client)
+
+    def check(self, now: float) -> None:
+        """To be called about once a second, with ``time.monotonic()``; a made-up name is forgotten after its hold."""
+        for client in self:
+            for session in client.sessions.values():
+                session.check(now)
+            if not client.declared and all(session.forsaken for session in client.sessions.values()):
+                self._forget_idle(client)
+
+    def _forget_idle(self, client: RemoteClient) -> None:
+        linked = any(link.client is client for link in self.links)
+        if not (linked or self._relay.closing or any(one.takeover.locked() for one in client.sessions.values())):
             self.forget(client)
 
     def forget(self, client: RemoteClient, reason: str = "hold") -> None:

@@ -14,9 +14,10 @@ import anyio.lowlevel
 from anyio.abc import ByteStream, TaskGroup
 
 from napcore.dispatch import Outbox, Writer, frame, masked_frame
+from napcore.net.catch_up import CatchUp
 from napcore.net.lane import Lane
 from napcore.net.receiver import Receiver, make_reader
-from napcore.net.sockets import bound_buffers, own_descriptor
+from napcore.net.sockets import bound_buffers, own_descriptor, send_sliced
 from napcore.net.websocket import CLOSE, PONG, TOO_BIG, close_data, is_loopback
 from napcore.types import Flushed
 
@@ -24,9 +25,6 @@ __all__ = ("Link",)
 
 CHUNK: Final = 64 << 10
 """Bytes gathered for one write."""
-
-SLICE: Final = 256 << 10
-"""A larger frame is handed to the socket in pieces of this size, each of which counts as progress."""
 
 SEND_BUFFER: Final = 256 << 10
 """SO_SNDBUF: what is in the kernel can no longer be dropped, aged or overtaken."""
@@ -109,6 +107,7 @@ class Link:
         if isinstance(lane, Outbox):
             self.writer = Writer(lane, own_descriptor(stream), masked=self._masked, max_in_flight=max_in_flight)
             self.writer.held = True
+        self._catch_up = CatchUp(self.writer, self.flush) if self.writer is not None else None
         self._reader = make_reader(masked=not client, writer=self.writer)
         self._receiver = Receiver(
             stream, self._reader, self.writer.descriptor if self.writer is not None else -1, self._take
@@ -148,7 +147,8 @@ class Link:
                 try:
                     if not self.open:
                         self._cut_soon()
-                    self._take(self._reader.feed(self._early))
+                    if self._early:
+                        self._take(self._reader.feed(self._early))
                     self.flush()
                     if not self._eof:
                         await self._receiver.run()
@@ -187,6 +187,9 @@ class Link:
             flushed = writer.flush(time.monotonic())
             if flushed is Flushed.DONE:
                 return
+            if flushed is Flushed.LATER:
+                self._later()
+                return
             if flushed is Flushed.LOST:
                 self.abort("connection lost while writing")
                 return
@@ -214,7 +217,7 @@ class Link:
             lane.confirm(lane.in_flight_sequence)
             bound_buffers(self._stream, SMALL_SEND_BUFFER)
             self.flush()
-        if not lane.queued or self._drained is not None or writer.progress != self._progress:
+        if not lane.queued or self._drained is not None or writer.waking or writer.progress != self._progress:
             self._progress, self._progress_at = writer.progress, now
         elif now - self._progress_at > self.stall_limit:
             self.abort(self._stalled())
@@ -308,6 +311,10 @@ class Link:
         await anyio.sleep(CLOSE_TIMEOUT)
         self.abort("the close handshake was not completed")
 
+    def _later(self) -> None:
+        if self._catch_up is not None and self._tasks is not None:
+            self._catch_up.later(self._tasks)
+
     def _hold(self, held: bool) -> None:
         if self.writer is not None:
             self.writer.held = held
@@ -339,6 +346,9 @@ class Link:
     async def _drain_into_socket(self, writer: Writer) -> bool:
         """Write until nothing waits that may go now; False when the peer has stalled."""
         while (flushed := writer.flush(time.monotonic())) is not Flushed.DONE:
+            if flushed is Flushed.LATER:
+                self._later()
+                return True
             if flushed is Flushed.LOST:
                 raise BrokenPipeError(writer.error, os.strerror(writer.error))
             if flushed is Flushed.MORE:
@@ -355,27 +365,22 @@ class Link:
         lane = self.lane
         source = self.writer if self.writer is not None else lane
         while True:
+            now = time.monotonic()
             if self._sent_close is None:
-                frames = source.gather(time.monotonic(), CHUNK)
+                frames = source.gather(now, CHUNK)
             elif lane.control_queued:
                 # Nothing but the close handshake may follow a close frame: one at a time.
-                frames = source.gather(time.monotonic(), 0)
+                frames = source.gather(now, 0)
             else:
                 return True
             if not frames:
+                if self.writer is not None and self.writer.lane.pause(now) > 0:
+                    self._later()
                 return True
-            if not await self._write(frames[0] if len(frames) == 1 else b"".join(frames)):
+            data = frames[0] if len(frames) == 1 else b"".join(frames)
+            if not await send_sliced(self._stream, data, self.stall_limit):
                 return False
             source.wrote()
-
-    async def _write(self, data: bytes) -> bool:
-        view = memoryview(data)
-        for start in range(0, len(data), SLICE):
-            with anyio.move_on_after(self.stall_limit) as scope:
-                await self._stream.send(data if len(data) <= SLICE else bytes(view[start : start + SLICE]))
-            if scope.cancelled_caught:
-                return False
-        return True
 
     def _stalled(self) -> str:
         return f"it took nothing for {self.stall_limit:g} s while events were waiting"

@@ -224,8 +224,8 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
         ``heartbeat`` is the seconds between our heartbeat events on its links.
 
         Raises:
-            ConfigError: the name is taken or malformed, the URL is not ws:// or wss://, there is
-                no such format, or the policy asks for something not built.
+            ConfigError: the name is taken or malformed, the URL is not ws:// or wss://, or there is
+                no such format.
         """
         self._check()
         if not NAME.fullmatch(name):
@@ -235,16 +235,13 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
         check_message_format(message_format)
         if not heartbeat > 0:
             raise ConfigError(f"must be greater than 0, not {heartbeat!r}", key="heartbeat")
-        policy = policy or Policy()
-        if problems := policy.not_built():
-            raise ConfigError(problems)
         client = RemoteClient(
             self,
             name,
             check_url(url) if url is not None else None,
             token=token or None,
             filter=filter or Filter(),
-            policy=policy,
+            policy=policy or Policy(),
             message_format=message_format,
             heartbeat=heartbeat,
             ssl_context=ssl_context,
@@ -261,7 +258,7 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
         """Events of all accounts for a task in this process, from the block's start to its end.
 
         Raises:
-            ConfigError: the name is taken, or the policy asks for something not built.
+            ConfigError: the name is taken.
         """
         self._running()
         return open_subscription(self.traffic, filter or Filter(), name or self.unique_name("sub"), policy)

@@ -13,7 +13,7 @@ from anyio.abc import ByteStream, SocketAttribute, SocketListener, SocketStream
 
 from napcore.dispatch import CAN_WRITE
 
-__all__ = ("bind", "bound_buffers", "own_descriptor", "watch_peer")
+__all__ = ("bind", "bound_buffers", "own_descriptor", "send_sliced", "watch_peer")
 
 BACKLOG = 1024
 """Connections the system may keep waiting to be accepted."""
@@ -23,6 +23,9 @@ KEEPALIVE: Final = {"TCP_KEEPIDLE": 20, "TCP_KEEPALIVE": 20, "TCP_KEEPINTVL": 5,
 
 UPSTREAM_PATIENCE: Final = 15.0
 """Seconds an upstream on another machine may leave what we sent unacknowledged."""
+
+SLICE: Final = 256 << 10
+"""What is larger is handed to a stream in pieces of this size, each of which counts as progress."""
 
 UNSENT: Final = 128 << 10
 """TCP_NOTSENT_LOWAT, where it exists: of that, what may wait for the network."""
@@ -106,3 +109,14 @@ def bound_buffers(stream: ByteStream, send_buffer: int) -> None:
         # Not every platform has them for every socket.
         with suppress(OSError):
             raw.setsockopt(*option)
+
+
+async def send_sliced(stream: ByteStream, data: bytes, patience: float) -> bool:
+    """Send ``data``; False if the peer took nothing of it for ``patience`` seconds: half of it may be out then."""
+    view = memoryview(data)
+    for start in range(0, len(data), SLICE):
+        with anyio.move_on_after(patience) as scope:
+            await stream.send(data if len(data) <= SLICE else bytes(view[start : start + SLICE]))
+        if scope.cancelled_caught:
+            return False
+    return True

@@ -167,7 +167,7 @@ class RelayThread(Caller):
         """As ``Relay.subscribe``: ``async with thread.subscribe() as events: async for event in events:``.
 
         Raises:
-            ConfigError: the name is taken, or the policy asks for something not built.
+            ConfigError: the name is taken.
             RuntimeError: the relay has ended.
         """
         subscription = ThreadSubscription(self._mailbox())

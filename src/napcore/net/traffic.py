@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.lowlevel
 
+from napcore.core.ages import Ages
 from napcore.core.dedup import Dedup
 from napcore.core.hub import Hub
 from napcore.core.onebot import OWN_META
@@ -45,9 +46,9 @@ SLICE = 128
 LOSS_TEXTS = {
     "oldest": "its queue was full and the oldest had to go; it reads too slowly",
     "newest": "its queue was full and the newest were refused; it reads too slowly",
-    "ttl": "they waited longer than their lifetime; it reads too slowly",
+    "ttl": "they were past their lifetime; it reads too slowly or was away, or they came too late",
     "oversize": "they were larger than its max_frame, or than it takes",
-    "hold": "it was not connected",
+    "hold": "it was not connected, and they are not held for it that long",
     "budget": "the memory limit of the relay was reached",
     "disconnect": "its queue was full and its policy is to disconnect",
     "uncertain": "they were being written when its connection was lost",
@@ -69,6 +70,7 @@ class Traffic:
         self.api = Api(relay, self.accounts, call_timeout, send_rate, share_gets)
         self.calls = self.api.calls
         self.clients = Clients(relay)
+        self.ages = Ages()
         self.dedup = Dedup()
         self.subscriptions: list[Subscription] = []
         self.received = 0
@@ -113,7 +115,7 @@ class Traffic:
             events.append(item)
         if events:
             self.received += len(events)
-            self.route(events, link.account)
+            self.route(events, link.account, self.ages.births(events, link.account, self.hub.clock()))
 
     def publish(self, events: list[Event]) -> Report:
         """Route events that did not come from an upstream."""
@@ -178,9 +180,12 @@ class Traffic:
         self.api.lose(link)
         link.upstream.changed()
 
-    def route(self, events: list[Event], account: int) -> Report:
-        """Queue events for everyone who wants them and start sending; ``account`` stands in for a missing one."""
-        report = self.hub.route(events, account=account)
+    def route(self, events: list[Event], account: int, born: list[float] | None = None) -> Report:
+        """Queue events for everyone who wants them and start sending; ``account`` stands in for a missing one.
+
+        ``born`` is when each of them happened; None is now.
+        """
+        report = self.hub.route(events, account=account, born=born)
         ready = report.ready
         if self._unflushed:
             self._unflushed.update(dict.fromkeys(ready))
@@ -242,13 +247,14 @@ class Traffic:
             _warn_of_loss(name, reason, count)
 
     async def tick(self) -> None:
-        """Every second: answer overdue calls, and tell of lost events."""
+        """Every second: answer overdue calls, end holds, and tell of lost events."""
         while True:
             await anyio.sleep(TICK)
             now = time.monotonic()
             self.api.expire(now)
             for link in tuple(self.clients.links):
                 link.link.check(now)
+            self.clients.check(now)
             for session in self.clients.sessions():
                 for reason, count in self._losses.due(now, session, session.outbox.dropped):
                     _warn_of_loss(session.label, reason, count)
