@@ -21,8 +21,8 @@ from napcore.core.admission import Door
 from napcore.core.config import Config
 from napcore.core.stats import CallStatistics, ClientStatistics, RelayStatistics
 from napcore.net.client import RemoteClient
+from napcore.net.crossing import ThreadSubscription
 from napcore.net.local import Account, Subscription
-from napcore.net.thread import ThreadSubscription
 from napcore.net.upstream import Upstream
 from napcore.net.watchdog import Watchdog
 from napcore.net.ws_server import Listener
