@@ -96,7 +96,7 @@ def _wire(chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     results = wire.run(options, hot.versions("picows", "aiohttp", "uvloop", "trio", "anyio"), say)
     if results.failures:
         return 1
-    if not results.loads and not results.skipped:
+    if not results.loads and not results.receive and not results.skipped:
         parser.error(f"nothing is called {chosen.only!r}, or nobody {chosen.who!r}")
     return 0
 

@@ -15,9 +15,10 @@ import pytest
 
 import napcore
 from napcore.core.expression import Expression
+from napcore.core.onebot import FAILURES
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = {name: (f"{name}.md", f"{name}.zh-CN.md") for name in ("faults", "filters", "nonebot")}
+PAGES = {name: (f"{name}.md", f"{name}.zh-CN.md") for name in ("faults", "filters", "links", "nonebot")}
 NEEDS = {"nonebot": ("nonebot2", "nonebot-adapter-onebot")}
 """Distributions without which a page's code does not run."""
 FILES = [page for pages in PAGES.values() for page in pages]
@@ -65,7 +66,7 @@ def test_the_code_of_a_framework_runs_in_a_process_of_its_own(page: str, tmp_pat
     assert printed == "".join(of_kind(page, "text")).splitlines() != []
 
 
-@pytest.mark.parametrize("page", PAGES["filters"])
+@pytest.mark.parametrize("page", [*PAGES["filters"], *PAGES["links"]])
 def test_the_code_runs_and_prints_what_is_shown(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -110,6 +111,22 @@ def test_the_settings_load_and_can_be_carried_out(page: str, tmp_path: Path) -> 
         config = napcore.load_config(tmp_path / "napcore.toml")
         assert napcore.Relay.from_config(config).failed is None
         assert all(client.filter() != napcore.Filter() for client in config.client)
+
+
+@pytest.mark.parametrize("page", PAGES["links"])
+def test_the_settings_of_the_relay_load(page: str, tmp_path: Path) -> None:
+    (toml,) = of_kind(page, "toml")
+    (tmp_path / "napcore.toml").write_text(toml + "[listen]\nport = 0\n", "utf-8")
+    config = napcore.load_config(tmp_path / "napcore.toml")
+    assert config.arguments() == {**napcore.Config().arguments(), "send_rate": "auto", "call_timeout": 120.0}
+
+
+@pytest.mark.parametrize("page", PAGES["links"])
+def test_every_retcode_and_state_is_told(page: str) -> None:
+    text = (DOCS / page).read_text("utf-8")
+    assert [code for code in FAILURES if f"| {code} |" not in text] == []
+    states = ("connected", "connecting", "absent", "stalled", "stuck", "online", "offline")
+    assert [state for state in states if f"| `{state}` |" not in text] == []
 
 
 @pytest.mark.parametrize("page", FILES)

@@ -9,15 +9,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench import chart
-from bench.report import Table, plain_table
-from bench.rounds import Timing
-from bench.wire import aims
+from bench import chart, peers
+from bench.report import Table, plain_table, section_text
+from bench.rounds import Failed as WrongResult
+from bench.rounds import Timing, interleave
+from bench.wire import aims, receive
 from bench.wire.build import CannotBuild, Tools, build
 from bench.wire.contenders import C_EACH, OWN, Contender, contenders
 from bench.wire.loads import Load, loads, quick
 from bench.wire.measure import Failed, Sample, medians, sample
-from bench.workload import Row, Verdict
+from bench.workload import SUBJECT, Row, Verdict, measured
 
 LANE_MIB = 4.0
 """What a stalled client's queue may hold: ``Policy.max_bytes``."""
@@ -48,6 +49,8 @@ class Results:
 
     environment: dict[str, Any]
     loads: dict[str, dict[str, Sample]] = field(default_factory=dict)
+    receive: list[Row] = field(default_factory=list)
+    """Nanoseconds per message."""
     verdicts: dict[str, list[Verdict]] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
@@ -58,6 +61,7 @@ def run(options: Options, environment: dict[str, Any], say: Say) -> Results:
     results = Results({**environment, "rounds": options.rounds})
     say(", ".join(f"{name} {value}" for name, value in results.environment.items()))
     say("us/dlv: CPU of the server's process per delivery, by the scheduler's account; medians of interleaved rounds")
+    receiving(results, options, say)
     with tempfile.TemporaryDirectory() as folder:
         try:
             tools = build(Path(folder))
@@ -71,9 +75,28 @@ def run(options: Options, environment: dict[str, Any], say: Say) -> Results:
             measure(results, tools, [one for one in found if options.who in one.name], load, options, say)
     for line in results.skipped:
         say(line)
-    if results.loads:
+    if results.loads or results.receive:
         write(results, options.out, say)
     return results
+
+
+def receiving(results: Results, options: Options, say: Say) -> None:
+    """The rows about received bytes, as far as they are asked for: each peer in one process, in turn."""
+    for workload in receive.workloads() if options.only in "receive" or "receive" in options.only else ():
+        if options.only not in f"receive {workload.name}":
+            continue
+        who = [case for case in workload.cases if case.name == SUBJECT or options.who in case.name]
+        try:
+            row = measured(workload, interleave(who, workload.events, 7 if options.quick else 40))
+        except WrongResult as error:
+            results.failures.append(f"FAILED: receive {workload.name}: {error}")
+            say(results.failures[-1])
+            continue
+        results.receive.append(row)
+    if results.receive:
+        say("\nns per message of thread CPU; NNx: the peer takes NN times as long as napcore")
+        say(section_text(results.receive))
+    results.skipped += peers.missing
 
 
 def chosen(options: Options) -> list[Load]:

@@ -35,7 +35,11 @@ class Napcat:
         self.rate: float = arguments.rate
         self.clock: float = arguments.clock
         self.sent = 0
+        self.sends: list[tuple[float, int | None]] = []
+        """When it was asked to send a message, and to which group."""
         self._text = arguments.text
+        self._ask = arguments.ask
+        simulator.on_call = self._answer
         self._started = math.inf
 
     async def emit(self) -> None:
@@ -54,7 +58,8 @@ class Napcat:
                 continue
             due = min(int((time.monotonic() - started) * rate) + 1, number + BATCH)
             for at in range(number, due):
-                event = maker.group_message(message=self._text)
+                asks = self._ask and self.sent % self._ask == 0
+                event = maker.group_message(message="!" + self._text if asks else self._text)
                 event["message_id"] = self.sent
                 event["time"] = int(time.time() + self.clock - (time.monotonic() - (started + at / rate)))
                 self.sent += 1
@@ -62,7 +67,7 @@ class Napcat:
             number = due
 
     async def obey(self) -> None:
-        """Orders by line: ``{"rate": r}``, ``{"clock": s}``, ``{"report": n}``."""
+        """Orders by line: ``{"rate": r}``, ``{"clock": s}``, ``{"report": n}``, ``{"sends": true}``."""
         while True:
             line = await anyio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
             if not line:
@@ -71,6 +76,13 @@ class Napcat:
             self.rate = order.get("rate", self.rate)
             self.clock = order.get("clock", self.clock)
             say("state", sent=self.sent, rate=self.rate, at=time.monotonic(), report=order.get("report"))
+            if order.get("sends"):
+                say("sends", sends=self.sends)
+
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        if request["action"].startswith("send_"):
+            self.sends.append((time.monotonic(), request["params"].get("group_id")))
+        return self.simulator.answer(request)
 
 
 async def main(arguments: argparse.Namespace) -> None:
@@ -100,5 +112,6 @@ if __name__ == "__main__":
     parser.add_argument("--rate", type=float, default=0.0)
     parser.add_argument("--clock", type=float, default=0.0)
     parser.add_argument("--heartbeat", type=float, default=30.0)
+    parser.add_argument("--ask", type=int, default=0, help="every so many events are a question, with a ! in front")
     parser.add_argument("--text", default="今天食堂吃什么？")
     anyio.run(main, parser.parse_args())

@@ -47,7 +47,7 @@ async def frozen_before_frameworks(case: Case) -> None:
             )
             for self_id in (FROZEN, CALM)
         }
-        bots = {name: await stack.enter_async_context(_framework(case, name)) for name in BOTS}
+        bots = {name: await stack.enter_async_context(framework(case, name)) for name in BOTS}
         recorder = await stack.enter_async_context(RecordingClient(record=False))
         calm = await stack.enter_async_context(RecordingClient(record=False))
         relay = await stack.enter_async_context(case.relay())
@@ -144,7 +144,7 @@ def _noting(numbers: list[int]) -> Any:
 
 
 @asynccontextmanager
-async def _framework(case: Case, program: str) -> AsyncIterator[tuple[Child, str]]:
+async def framework(case: Case, program: str) -> AsyncIterator[tuple[Child, str]]:
     """A bot of the end-to-end tests as a child, and its URL."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

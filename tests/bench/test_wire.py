@@ -155,3 +155,25 @@ def test_loads_have_names_of_their_own_and_cover_the_matrix() -> None:
     assert len({one.name for one in every}) == len(every)
     matrix = {(one.links, one.size, one.burst, bool(one.rate)) for one in every if one.wanted == 100}
     assert len(matrix) >= 5 * 2 * 2 * 2
+
+
+def test_received_bytes_become_the_same_messages_with_everybody() -> None:
+    rounds, receive = importlib.import_module("bench.rounds"), wire("receive")
+    names = []
+    for one in receive.workloads():
+        names.append(one.name)
+        timings = rounds.interleave(one.cases, one.events, 1)
+        assert {"napcore", "websockets"} <= timings.keys()
+        wrong = rounds.Case("wrong", one.cases[0].prepare, lambda inputs: [], one.cases[0].check)
+        with pytest.raises(rounds.Failed, match="other messages than were sent"):
+            rounds.interleave([wrong], 1, 1)
+    assert names[:2] == ["258 B, one frame at a time", "258 B, pieces of 64 KiB"]
+    assert len(names) == 8
+
+
+def test_the_receive_rows_run_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main = importlib.import_module("bench.__main__").main
+    assert main(["wire", "--quick", "--only", "receive 258 B", "--who", "websockets", "--out", str(tmp_path)]) == 0
+    assert "258 B, one frame at a time" in capsys.readouterr().out
+    found = json.loads((tmp_path / "wire.json").read_text())
+    assert [row["name"] for row in found["receive"]] == ["258 B, one frame at a time", "258 B, pieces of 64 KiB"]

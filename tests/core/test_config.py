@@ -234,6 +234,11 @@ def test_what_the_relay_itself_takes() -> None:
     assert Config.from_dict({"send_rate": "safe", "share_gets": "off"}).arguments()["share_gets"] == "off"
 
 
+def test_what_belongs_to_the_top_is_told_where_it_stands_below_a_table() -> None:
+    found = problems({"client": [{"name": "bot", "url": "ws://127.0.0.1:1", "send_rate": "off"}]})
+    assert found == ["client[0].send_rate: belongs to the top of the file, above the first [table]: send_rate = ..."]
+
+
 @pytest.mark.parametrize(
     ("data", "problem"),
     [

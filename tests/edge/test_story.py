@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,3 +65,18 @@ def test_a_story_that_does_not_come_up_is_one_line(
     monkeypatch.setattr(story_module, "run_story", run_story)
     assert main(["demo"]) == 1
     assert capsys.readouterr().err == "error: 0 of 1 links are open after 10 s\n"
+
+
+def test_a_gbk_console_shows_what_it_can(tmp_path: Path) -> None:
+    # A bot's name may hold what GBK lacks; that is a "?" there, not a traceback.
+    config = tmp_path / "\U0001f916.toml"
+    config.write_text('[[upstream]]\nurl = "ws://127.0.0.1:1"\n', "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "napcore", "check", str(config)],
+        env={**os.environ, "PYTHONIOENCODING": "gbk", "NAPCORE_LANG": "zh"},
+        capture_output=True,
+    )
+    assert done.returncode == 0
+    assert "没有问题：" in done.stdout.decode("gbk")
+    assert "?.toml" in done.stdout.decode("gbk")
+    assert done.stderr == b""

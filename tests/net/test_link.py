@@ -358,6 +358,26 @@ async def test_messages_of_one_read_are_handed_on_together_and_binary_ones_left_
         assert (sum(reads, []), link.binary) == ([b"1", b"2"], 2)
 
 
+async def test_a_flood_of_pings_from_a_peer_that_does_not_read_costs_no_memory(linked: Any) -> None:
+    gate = anyio.Event()
+    lane = Outbox()
+    async with linked(lane, wrap=partial(Wrapped, gate=gate)) as (link, peer):
+        await peer.send(*((Opcode.PING, b"%0100d" % number) for number in range(3_000)))
+        with anyio.fail_after(10):
+            while link._late_pong is None or int(link._late_pong) < 2_999:
+                assert lane.control_queued <= 2 * napcore.net.link.PONGS
+                await anyio.lowlevel.checkpoint()
+        gate.set()
+        pongs = [0]
+        while pongs[-1] < 2_999:
+            frame = await peer.frame()
+            assert frame.opcode is Opcode.PONG
+            pongs.append(int(frame.data))
+        assert pongs == sorted(pongs)
+        assert len(pongs) < 100
+        assert link.open
+
+
 async def test_a_lane_that_overflowed_closes_the_link_with_1013(linked: Any) -> None:
     lane = lane_of(max_events=2, overflow="disconnect")
     offer(lane, b"1", b"2", b"3")

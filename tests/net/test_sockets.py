@@ -57,3 +57,13 @@ async def test_a_receive_buffer_is_inherited_by_what_is_accepted() -> None:
 async def test_a_host_that_does_not_exist() -> None:
     with pytest.raises(socket.gaierror):
         await bind("does-not-exist.invalid", 0)
+
+
+async def test_windows_gets_its_own_option_against_shared_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    # With SO_REUSEADDR anybody could share a port there, and take its connections.
+    monkeypatch.setattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_KEEPALIVE, raising=False)
+    (listener,) = await bind("127.0.0.1", 0)
+    async with listener:
+        raw = listener.extra(SocketAttribute.raw_socket)
+        assert raw.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) != 0
+        assert raw.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR) == 0

@@ -71,7 +71,9 @@ def texts() -> None:
 
 
 async def relay() -> None:
-    async with napcore.Relay(call_timeout=60.0) as relay:
+    napcore.Relay(send_rate=(5.0, 1.0), share_gets=0.5)
+    napcore.Relay(send_rate="slow")  # type: ignore[arg-type]
+    async with napcore.Relay(call_timeout=60.0, send_rate="safe", share_gets="off") as relay:
         assert_type(relay, napcore.Relay)
         assert_type((await relay.listen(port=0)).port, int)
         relay.add_upstream("ws://127.0.0.1:3001", token="secret", self_id=10001)
@@ -86,8 +88,28 @@ async def relay() -> None:
         await relay.account(10001).send_group_msg(group_id=1, message="hello")
         assert_type(relay.failed, BaseException | None)
 
+        relay.publish_threadsafe(b"{}")
+
         relay.add_client("late", 8080)  # type: ignore[arg-type]
         await relay.send(event, [{"type": "text"}])  # type: ignore[typeddict-item]
+
+
+async def thread(config: napcore.Config) -> None:
+    with napcore.start_thread(config, backend="trio", timeout=5.0) as relay, napcore.watch_loop(warn=0.5) as watchdog:
+        assert_type(relay, napcore.RelayThread)
+        assert_type(watchdog.worst, float)
+        async with relay.subscribe(napcore.Filter(groups={1})) as subscription:
+            async for event in subscription:
+                assert_type(event, napcore.Event)
+                assert_type(await relay.send(event, "hello"), int)
+        assert_type(await relay.call("get_status", timeout=5.0), Any)
+        assert_type(relay.call_sync("get_status"), Any)
+        assert_type((await relay.statistics()).received, int)
+        await relay.account(10001).get_status()
+        relay.publish({"post_type": "message"})
+        relay.stop()
+
+        relay.publish(5)  # type: ignore[arg-type]
 
 
 async def answer() -> int:

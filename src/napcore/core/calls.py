@@ -7,7 +7,7 @@ params and data are never decoded.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from napcore.core.onebot import MAX_FRAME, acknowledgement, failure
 from napcore.core.splice import more_follow, replace_echo, restore_echo
@@ -251,9 +251,9 @@ class Calls:
         """When :meth:`expire` has something to do next."""
         return next((call.deadline for call in self._calls.values()), None)
 
-    def unanswered(self, since: float) -> set[object]:
+    def unanswered(self, since: float) -> set[Any]:
         """Upstreams with a call that was written, and has had no answer since that time."""
-        found = set()
+        found: set[Any] = set()
         for call in self._calls.values():
             if call.asked_at > since:
                 break

@@ -21,6 +21,7 @@ T = TypeVar("T", bound=Struct)
 NOT_BUILT: Final = "is not built in this release; leave it out"
 
 _NOT_BUILT_KEYS: Final = frozenset({"catch_up_rate", "keep"})
+_TOP_KEYS: Final = frozenset({"call_timeout", "memory_limit", "send_rate", "share_gets"})
 _UNION: Final = (Union, types.UnionType)
 _EXPECTED: Final = re.compile(r"Expected `(?P<right>[^`]+)`, got `(?P<wrong>[^`]+)`(?: - at `\$(?P<at>[^`]*)`)?")
 _AT: Final = re.compile(r" - at `\$(?P<at>[^`]*)`")
@@ -137,6 +138,9 @@ def _unknown(key: str, known: Mapping[str, Any], path: str) -> ConfigProblem:
     where = _join(path, key)
     if key in _NOT_BUILT_KEYS:
         return ConfigProblem(None, None, where, NOT_BUILT)
+    if path and key in _TOP_KEYS:
+        # TOML takes what stands below a table's head for a part of that table.
+        return ConfigProblem(None, None, where, f"belongs to the top of the file, above the first [table]: {key} = ...")
     queue = known.get("queue")
     if queue is not None and key in get_type_hints(queue):
         return ConfigProblem(None, None, where, f"belongs into queue = {{ {key} = ... }}", f"queue.{key}")

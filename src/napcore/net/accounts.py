@@ -82,9 +82,9 @@ class Accounts:
                 _log.error("account %d: its upstream says that QQ has it offline; log in again there", self_id)
 
     @property
-    def offline(self) -> frozenset[int]:
-        """Accounts that QQ has offline, as their upstreams say."""
-        return frozenset(self._offline)
+    def any_offline(self) -> bool:
+        """Whether QQ has any of them offline, as their upstreams say."""
+        return bool(self._offline)
 
     def links(self, self_id: int) -> list[UpstreamLink]:
         """The account's links, the newest last."""

@@ -162,7 +162,7 @@ class Api:
         """To be called about once a second: answers overdue calls, and has upstreams probed that owe answers."""
         self._hand_out(self.calls.expire(now))
         for link in self.calls.unanswered(now - SLOW):
-            link.suspect(now)  # type: ignore[attr-defined]  # what was handed to Calls.forward
+            link.suspect(now)
 
     def _send(self, request: Request, asker: Asker, link: UpstreamLink, self_id: int, suffix: str) -> Call | None:
         call = self._enter(request, asker, link)

@@ -148,7 +148,8 @@ class Link:
                 try:
                     if not self.open:
                         self._cut_soon()
-                    self._take(self._reader.feed(self._early))
+                    if self._early:
+                        self._take(self._reader.feed(self._early))
                     self.flush()
                     if not self._eof:
                         await self._receiver.run()

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-import signal
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, TypeVar
 
 import anyio
-from anyio.abc import TaskStatus
 
 from napcore.errors import ConfigError
 from napcore.net.drain import STOP, Stop
+from napcore.net.signals import take_signals
 from napcore.net.tasks import own_tasks
 
 __all__ = ("backend_options", "run")
@@ -29,8 +28,8 @@ def run(
     """Run ``main()`` in a new event loop until it returns, or until SIGINT or SIGTERM cancels it.
 
     A relay in it is drained then, which takes up to 30 s: calls under way are answered and what
-    waits is written, as far as the peers go along. A second signal ends it at once. On Windows the
-    first Ctrl-C does.
+    waits is written, as far as the peers go along. A second signal ends it at once. On Windows
+    Ctrl-Break counts as a signal, and a console window that is closed as one with 4 s to go.
 
     Returns what ``main`` returns, None after a signal. ``use_uvloop`` is for asyncio: None takes
     uvloop where it is installed.
@@ -67,25 +66,17 @@ async def _until_signal(main: Callable[[], Awaitable[T]]) -> T | None:
     try:
         async with own_tasks() as tasks:
             scope = anyio.CancelScope()
+
+            def ask() -> None:
+                if stop.asked:
+                    stop.hurry()
+                stop.asked = True
+                scope.cancel()
+
             if threading.current_thread() is threading.main_thread():
-                await tasks.start(_take_signals, stop, scope)
+                await tasks.start(take_signals, ask, stop.hurry)
             with scope:
                 result = await main()
     finally:
         STOP.reset(token)
     return result
-
-
-async def _take_signals(stop: Stop, scope: anyio.CancelScope, *, task_status: TaskStatus[None]) -> None:
-    try:
-        receiver = anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM)
-        with receiver as signals:
-            task_status.started()
-            async for _ in signals:
-                if stop.asked:
-                    stop.hurry()
-                stop.asked = True
-                scope.cancel()
-    except NotImplementedError:
-        # Windows: Ctrl-C arrives as KeyboardInterrupt.
-        task_status.started()

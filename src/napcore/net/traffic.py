@@ -106,7 +106,7 @@ class Traffic:
                     self.accounts.report(self_id or link.account, _says_online(item))
             elif item.kind == "notice.bot_offline":
                 self.accounts.report(self_id or link.account, False)
-            elif self.accounts.offline and item.post_type == "message":
+            elif self.accounts.any_offline and item.post_type == "message":
                 self.accounts.report(self_id or link.account, True)
             if self.dedup and self.dedup.repeated(item, self_id or link.account, link, time.monotonic()):
                 continue

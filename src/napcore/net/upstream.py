@@ -224,8 +224,9 @@ class UpstreamLink:
         name = self.upstream.name
         while True:
             await anyio.sleep(LOOK)
-            now = time.monotonic()
-            step = self.liveness.look(now, link.heard_at)
+            # In this order: what came before the question is no answer to it.
+            heard_at, now = link.heard_at, time.monotonic()
+            step = self.liveness.look(now, heard_at)
             if step is Step.PING:
                 key = os.urandom(4) if self._masked else None
                 self.lane.offer_control(frame(b"", 9) if key is None else masked_frame(b"", key, 9))
