@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ import pytest
 import napcore
 from napcore.core.expression import Expression
 from napcore.core.onebot import FAILURES
+from napcore.types import DROP_REASONS
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = {name: (f"{name}.md", f"{name}.zh-CN.md") for name in ("faults", "filters", "links", "nonebot")}
+PAGES = {name: (f"{name}.md", f"{name}.zh-CN.md") for name in ("delivery", "faults", "filters", "links", "nonebot")}
 NEEDS = {"nonebot": ("nonebot2", "nonebot-adapter-onebot")}
 """Distributions without which a page's code does not run."""
 FILES = [page for pages in PAGES.values() for page in pages]
@@ -66,7 +68,7 @@ def test_the_code_of_a_framework_runs_in_a_process_of_its_own(page: str, tmp_pat
     assert printed == "".join(of_kind(page, "text")).splitlines() != []
 
 
-@pytest.mark.parametrize("page", [*PAGES["filters"], *PAGES["links"]])
+@pytest.mark.parametrize("page", [*PAGES["delivery"], *PAGES["filters"], *PAGES["links"]])
 def test_the_code_runs_and_prints_what_is_shown(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -111,6 +113,20 @@ def test_the_settings_load_and_can_be_carried_out(page: str, tmp_path: Path) -> 
         config = napcore.load_config(tmp_path / "napcore.toml")
         assert napcore.Relay.from_config(config).failed is None
         assert all(client.filter() != napcore.Filter() for client in config.client)
+
+
+@pytest.mark.parametrize("page", PAGES["delivery"])
+def test_the_settings_of_a_queue_are_told_and_load(page: str, tmp_path: Path) -> None:
+    (toml,) = of_kind(page, "toml")
+    (tmp_path / "napcore.toml").write_text(toml + "[listen]\nport = 0\n", "utf-8")
+    config = napcore.load_config(tmp_path / "napcore.toml")
+    assert config.memory_limit == napcore.Config().memory_limit
+    (client,) = config.client
+    keep = napcore.Filter(users={10000}, commands={"help"})
+    assert client.policy(config.defaults) == napcore.Policy(keep=keep, catch_up_rate=50)
+    text = (DOCS / page).read_text("utf-8")
+    told = [field.name for field in fields(napcore.Policy)]
+    assert [name for name in (*told, *DROP_REASONS) if f"`{name}" not in text] == []
 
 
 @pytest.mark.parametrize("page", PAGES["links"])
