@@ -31,7 +31,7 @@ enum {
     STEPS = 64 * SUB
 };
 
-static const char HEAD[] = "{\"self_id\":10001,\"user_id\":2100000000,\"time\":1764000000,\"message_id\":%010llu,"
+static const char HEAD[] = "{\"self_id\":10001,\"user_id\":2100000000,\"time\":%010lld,\"message_id\":%010llu,"
                            "\"message_type\":\"group\",\"sender\":{\"user_id\":2100000000,\"nickname\":\"\xe9\xad\x94\xe6\x96\xb9\","
                            "\"card\":\"\",\"role\":\"member\"},\"raw_message\":\"";
 static const char MIDDLE[] = "\",\"font\":14,\"sub_type\":\"normal\",\"message\":[{\"type\":\"text\",\"data\":{\"text\":\"";
@@ -229,7 +229,7 @@ static size_t make_event(uint64_t number, uint8_t *out)
     uint64_t dice = (number + 1) * 0x9e3779b97f4a7c15u;
 
     text = event_size > bare ? (event_size - bare) / 6 : 1;
-    size = (size_t)sprintf((char *)out, HEAD, (unsigned long long)(FIRST + number));
+    size = (size_t)sprintf((char *)out, HEAD, (long long)time(NULL), (unsigned long long)(FIRST + number));
     start = size;
     for (at = 0; at < text; at++) {
         dice ^= dice << 13;
