@@ -296,6 +296,7 @@ async def test_closing_is_carried_through_when_it_is_cancelled(linked: Any) -> N
         assert link.cause == "closed with 1001: going away"
 
 
+@pytest.mark.usefixtures("quick_close")
 @pytest.mark.parametrize(
     ("data", "code"),
     [

@@ -16,8 +16,8 @@ from anyio.abc import ByteStream, TaskGroup
 from napcore.dispatch import Outbox, Writer, frame, masked_frame
 from napcore.net.catch_up import CatchUp
 from napcore.net.lane import Lane
-from napcore.net.receiver import Receiver, make_reader
-from napcore.net.sockets import bound_buffers, own_descriptor, send_sliced
+from napcore.net.receiver import Receiver, make_reader, why_closed
+from napcore.net.sockets import SEND_BUFFER, SMALL_SEND_BUFFER, bound_buffers, own_descriptor, say_no_more, send_sliced
 from napcore.net.websocket import CLOSE, PONG, TOO_BIG, close_data, is_loopback
 from napcore.types import Flushed
 
@@ -25,12 +25,6 @@ __all__ = ("Link",)
 
 CHUNK: Final = 64 << 10
 """Bytes gathered for one write."""
-
-SEND_BUFFER: Final = 256 << 10
-"""SO_SNDBUF: what is in the kernel can no longer be dropped, aged or overtaken."""
-
-SMALL_SEND_BUFFER: Final = 64 << 10
-"""SO_SNDBUF towards a peer that answers no pings: nothing else bounds what is in flight."""
 
 PATIENCE: Final = 60.0
 """Seconds in which a peer that is alive must have answered its first ping, or will be sent none."""
@@ -93,6 +87,7 @@ class Link:
         self._answered_close = False
         """Whether the close frame that was sent answered the peer's."""
         self._late_pong: bytes | None = None
+        self._shut = False
         self._watched_ping = -math.inf
         self._reads = 0
         """What the reader had counted when that ping was first seen to be waiting for its pong."""
@@ -166,7 +161,7 @@ class Link:
                 tasks.cancel_scope.cancel()
         finally:
             self._eof = True
-            self.cause = self.cause or self._closed_why()
+            self.cause = self.cause or why_closed(self._reader, self._sent_close, self._answered_close)
             self._reader.close()
             if self.writer is not None:
                 # First: as long as it has the socket too, closing the stream would tell the peer nothing.
@@ -281,10 +276,22 @@ class Link:
         elif reader.close_code and self._sent_close is None:
             self._answered_close = True
             self._close_with(reader.close_code, reader.close_reason)
-        if not self._masked:
+        if reader.fault_code and not reader.ended:
+            # It may be sending still: closed with that unread, the connection would be reset, and our
+            # close frame lost with it. What comes is thrown away until it has gone, or is cut.
+            if not self._masked and not self._shut and self._tasks is not None:
+                self._shut = True
+                self._tasks.start_soon(self._shut_down)
+        elif not self._masked:
             # The server closes the connection, and at once; the client waits for it (RFC 6455, 7.1.1).
             self._eof = True
             self._receiver.stop()
+
+    async def _shut_down(self) -> None:
+        """Say that nothing more will come from us."""
+        if self._drained is not None:
+            await self._drained.wait()
+        await say_no_more(self._stream)
 
     def _pong(self, data: bytes) -> None:
         if self.lane.control_queued >= PONGS:
@@ -387,13 +394,3 @@ class Link:
 
     def _stalled(self) -> str:
         return f"it took nothing for {self.stall_limit:g} s while events were waiting"
-
-    def _closed_why(self) -> str:
-        reader, sent = self._reader, self._sent_close
-        if reader.close_code and (sent is None or self._answered_close):
-            return (
-                f"closed by the peer with {reader.close_code}{': ' if reader.close_reason else ''}{reader.close_reason}"
-            )
-        if sent is not None:
-            return f"closed with {sent[0]}: {sent[1]}"
-        return "connection lost"

@@ -22,7 +22,7 @@ from napcore.net.pool import CAN_POOL, Member, pool
 from napcore.net.reference import ReferenceReader
 from napcore.net.sockets import own_descriptor
 
-__all__ = ("MessageReader", "Receiver", "make_reader")
+__all__ = ("MessageReader", "Receiver", "make_reader", "why_closed")
 
 CHUNK: Final = 64 << 10
 """Bytes read at once through a stream."""
@@ -101,6 +101,15 @@ def make_reader(*, masked: bool, writer: Writer | None) -> MessageReader:
     if os.environ.get("NAPCORE_READER") == "websockets":
         return ReferenceReader(masked=masked, writer=writer)
     return Reader(masked=masked, writer=writer, assembly=UNFINISHED)
+
+
+def why_closed(reader: MessageReader, sent: tuple[int, str] | None, answered: bool) -> str:
+    """How a link ended, by the close frames: that which we ``sent``, perhaps as the answer to the peer's."""
+    if reader.close_code and (sent is None or answered):
+        return f"closed by the peer with {reader.close_code}{reader.close_reason and ': '}{reader.close_reason}"
+    if sent is not None:
+        return f"closed with {sent[0]}: {sent[1]}"
+    return "connection lost"
 
 
 class Receiver:

@@ -13,7 +13,7 @@ from anyio.abc import ByteStream, SocketAttribute, SocketListener, SocketStream
 
 from napcore.dispatch import CAN_WRITE
 
-__all__ = ("bind", "bound_buffers", "own_descriptor", "send_sliced", "watch_peer")
+__all__ = ("bind", "bound_buffers", "own_descriptor", "say_no_more", "send_sliced", "watch_peer")
 
 BACKLOG = 1024
 """Connections the system may keep waiting to be accepted."""
@@ -27,8 +27,20 @@ UPSTREAM_PATIENCE: Final = 15.0
 SLICE: Final = 256 << 10
 """What is larger is handed to a stream in pieces of this size, each of which counts as progress."""
 
+SEND_BUFFER: Final = 256 << 10
+"""SO_SNDBUF: what is in the kernel can no longer be dropped, aged or overtaken."""
+
+SMALL_SEND_BUFFER: Final = 64 << 10
+"""SO_SNDBUF towards a peer that answers no pings: nothing else bounds what is in flight."""
+
 UNSENT: Final = 128 << 10
 """TCP_NOTSENT_LOWAT, where it exists: of that, what may wait for the network."""
+
+
+async def say_no_more(stream: ByteStream) -> None:
+    """Half-close a connection, where that can be done: TLS has no such thing."""
+    with suppress(NotImplementedError, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+        await stream.send_eof()
 
 
 async def bind(host: str, port: int, *, receive_buffer: int | None = None) -> list[SocketListener]:
