@@ -184,7 +184,7 @@ def test_methods_are_looked_at() -> None:
         ("napcore._event_py", "Request", 9),
         ("napcore._event_py", "Response", 7),
         ("napcore._dispatch_py", "Report", 5),
-        ("napcore.core.stats", "ClientStatistics", 12),
+        ("napcore.core.stats", "ClientStatistics", 13),
         ("napcore.core.stats", "CallStatistics", 8),
     ],
 )
