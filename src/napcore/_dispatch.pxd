@@ -99,12 +99,14 @@ cdef class Outbox:
     cdef int64_t holes  # places between waiting_from and the tail whose events were evicted; the first is none
     cdef int64_t max_events, frame_bound, most_queued, last_written, confirmed_count
     cdef double watch  # what is younger is not late, stale or too large
-    cdef double gathered_at
+    cdef double usual_watch  # while it is not catching up
     cdef double[5] lifetimes  # by event class
     cdef bint torn_event  # whether that is an event
     cdef readonly bint at_least_once
     cdef int overflow
     cdef int closing  # the close code, 0 for none
+    cdef bint catching_up  # whether what was staged last was late
+    cdef int64_t gathered_fresh, gathered_late  # how many of the events gathered were late, and how many not
     cdef int64_t refused, bytes_bound
     cdef uint64_t[3] oldest  # no event of this rank lies before it, see RANKS
     cdef object owned_by
@@ -125,6 +127,7 @@ cdef class Outbox:
     cdef int64_t live(self) noexcept
     cdef double pause_at(self, double now) noexcept
     cdef void go_late(self, int64_t count) noexcept
+    cdef void turn(self, bint late) noexcept
     cdef int put(self, Parcel *parcel, double now) except -1
     cdef int refuse(self, Parcel *parcel, double now) noexcept
     cdef bint is_stale(self, Parcel *parcel, double now) noexcept

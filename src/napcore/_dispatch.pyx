@@ -223,6 +223,7 @@ cdef enum:
 
 cdef enum:
     LATE = 5  # seconds after which an event leaves at the pace of catching up
+    RECENT = 1  # and seconds after which one behind it does
 
 assert [int(outcome) for outcome in OUTCOMES] == list(range(NOT_HELD + 1))
 assert _DROP_REASONS[OLDEST] == "oldest" and _DROP_REASONS[UNCERTAIN] == "uncertain"

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from napcore._event_py import Event
 from napcore._ledger_py import Entry, Ledger, Parcel, bound
-from napcore._pace_py import LATE, RATE, Pace
+from napcore._pace_py import LATE, RATE, RECENT, Pace
 from napcore.types import Delivery, EventClass, Outcome, Overflow
 
 __all__ = ("TRY_AGAIN_LATER", "EventLane")
@@ -27,6 +27,7 @@ class EventLane(Ledger):
         "_aged",
         "_at_least_once",
         "_bytes",
+        "_catching_up",
         "_caught_up",
         "_close_code",
         "_lane",
@@ -74,6 +75,7 @@ class EventLane(Ledger):
         self._presence = _LINKED
         self._aged = 0  # events that were late when they came
         self._caught_up = 0
+        self._catching_up = False  # whether what was staged last was late
         self._lane: deque[Entry] = deque()  # waits
         self._staged: deque[Entry] = deque()  # handed to a write that has not ended
         self._written: deque[Entry] = deque()  # in the socket or at the peer, unconfirmed
@@ -216,7 +218,7 @@ class EventLane(Ledger):
 
     def pause(self, now: float) -> float:
         """Seconds until the event that waits first, which is late, may be written; 0 if it may, or is not late."""
-        if not self._lane or not self._is_late(self._lane[0], now) or self._is_unfit(self._lane[0], now):
+        if not self._lane or not self._goes_late(self._lane[0], now) or self._is_unfit(self._lane[0], now):
             return 0.0
         return self._pace.pause(now, self._live())
 
@@ -282,6 +284,9 @@ class EventLane(Ledger):
 
     def _is_late(self, entry: Entry, now: float) -> bool:
         return now - entry.born > LATE
+
+    def _goes_late(self, entry: Entry, now: float) -> bool:
+        return now - entry.born > (RECENT if self._catching_up else LATE)
 
     def _is_stale(self, entry: Entry, now: float) -> bool:
         return entry.born + self._ttl[EventClass(entry.event_class)] <= now

@@ -1,12 +1,5 @@
 # Part of _dispatch.pyx: what waits for one client.
 
-cdef enum:
-    LINKED, HELD, HOLD_OVER, NO_HOLD  # the presence of a link, and what is held without one
-
-# Of any outbox ever made: an event that is younger is neither stale nor late for any.
-cdef double shortest_lifetime = INFINITY
-
-
 # A lane borrows its outbox's owner, so that must stay: garbage that holds both is broken up elsewhere.
 @cython.final
 @cython.no_gc_clear
@@ -40,9 +33,9 @@ cdef class Outbox:
         notice_ttl: seconds a notice, meta event or unknown event may wait.
         request_ttl: seconds a request may wait.
         delivery: ``at_most_once`` or ``at_least_once``.
-        catch_up_rate: late events, those born more than 5 seconds before they are gathered, that
-            may go per second; four times the rate of the last 10 seconds' other events if that is
-            more. None is 50.
+        catch_up_rate: late events that may go per second; four times the rate of the last 10
+            seconds' other events if that is more. None is 50. Late is what was born more than 5
+            seconds before it is gathered, and behind what is late more than 1 second.
 
     ``math.inf`` is no limit.
 
@@ -88,7 +81,9 @@ cdef class Outbox:
         for lifetime in self.lifetimes:
             self.watch = min(self.watch, <double> lifetime)
         self.watch *= 0.999  # a difference is not rounded as a sum is
+        self.usual_watch = self.watch
         shortest_lifetime = min(shortest_lifetime, self.watch)
+        self.turn(self.catching_up)
         start_pace(&self.pace, RATE if catch_up_rate is None else positive("catch_up_rate", catch_up_rate))
 
     def __cinit__(self):
@@ -361,7 +356,7 @@ cdef class Outbox:
         if self.gathered < 0:
             self.torn = 0
             self.torn_event = False
-            self.gathered_at = -INFINITY  # what of it was late has had its turn
+            self.gathered_late = 0  # it has had its turn
             self.unstage()
         if self.at_least_once and self.copied_from != self.staged_to:
             while self.copied_from != self.staged_to:
@@ -474,7 +469,7 @@ cdef class Outbox:
         cdef bint late
         if self.gathered >= 0:
             raise RuntimeError("frames are staged already: wrote(), sent() or lose_link() comes first")
-        self.gathered_at = now
+        self.gathered_fresh = self.gathered_late = 0
         if self.torn:
             frames[0] = (
                 self.lane.ring[self.written_to & lane.mask].payload
@@ -498,7 +493,7 @@ cdef class Outbox:
                 if now - parcel.born >= self.watch:
                     if self.drop_if_unfit(parcel, now):
                         continue
-                    late = now - parcel.born > LATE
+                    late = now - parcel.born > (RECENT if self.catching_up else LATE)
                     if late and pause_of(&self.pace, now, self.live()) > 0:
                         break
                 if not PyBytes_CheckExact(<object> parcel.payload) and not isinstance(<object> parcel.payload, bytes):
@@ -506,8 +501,13 @@ cdef class Outbox:
                     raise TypeError("an Event cannot be written, offer bytes")
                 if count and total + parcel.size > max_bytes:
                     break
+                if late != self.catching_up:
+                    self.turn(late)
                 if late:
                     self.go_late(1)
+                    self.gathered_late += 1
+                else:
+                    self.gathered_fresh += 1
                 frames[count] = parcel.payload
                 count += 1
                 events += 1
@@ -564,14 +564,16 @@ cdef class Outbox:
         """Put back what is staged, but for a torn frame."""
         cdef Lane *lane = self.lane
         cdef uint64_t waiting_from = lane.waiting_from
+        cdef int64_t count = self.staged_to - self.written_to - self.torn_event
         self.control_staged = 1 if self.torn and not self.torn_event else 0
+        if count > self.gathered_fresh and self.gathered_late:
+            # What is late is in front.
+            self.go_late(-min(self.gathered_late, count - self.gathered_fresh))
         while self.staged_to - self.written_to > <uint64_t> self.torn_event:
             self.staged_to -= 1
             lane.waiting_from -= 1
             lane.ring[lane.waiting_from & lane.mask] = lane.ring[self.staged_to & lane.mask]
             self.flight_bytes -= lane.ring[lane.waiting_from & lane.mask].size
-            if self.gathered_at - lane.ring[lane.waiting_from & lane.mask].born > LATE:
-                self.go_late(-1)
         if lane.waiting_from != waiting_from:
             self.oldest[0] = self.oldest[1] = self.oldest[2] = lane.waiting_from
         self.gathered = -1
@@ -649,7 +651,7 @@ cdef class Outbox:
         if largest >= self.written_to:
             self.written_to += 1
         self.frame_bound = max(<int64_t> parcel.size - 1, <int64_t> 0)
-        self.watch = -INFINITY
+        self.watch = self.usual_watch = -INFINITY
         lane.max_frame = <uint32_t> min(self.frame_bound, <int64_t> UINT32_MAX)
         self.drops[TOO_LARGE] += 1
         count_drops(1)
@@ -690,9 +692,14 @@ cdef class Outbox:
         if lane.waiting_from == lane.tail:
             return 0.0
         parcel = lane.ring[lane.waiting_from & lane.mask]
-        if not now - parcel.born > LATE or self.is_stale(parcel, now) or parcel.size > self.frame_bound:
+        if not now - parcel.born > (RECENT if self.catching_up else LATE) or self.is_stale(parcel, now) or parcel.size > self.frame_bound:
             return 0.0
         return pause_of(&self.pace, now, self.live())
+
+    cdef void turn(self, bint late) noexcept:
+        """What is staged is late, or no longer."""
+        self.catching_up = late
+        self.watch = min(self.usual_watch, 0.999 * RECENT) if late else self.usual_watch
 
     cdef void go_late(self, int64_t count) noexcept:
         self.caught_up += count

@@ -47,9 +47,9 @@ class Outbox(EventLane):
         notice_ttl: seconds a notice, meta event or unknown event may wait.
         request_ttl: seconds a request may wait.
         delivery: ``at_most_once`` or ``at_least_once``.
-        catch_up_rate: late events, those born more than 5 seconds before they are gathered, that
-            may go per second; four times the rate of the last 10 seconds' other events if that is
-            more. None is 50.
+        catch_up_rate: late events that may go per second; four times the rate of the last 10
+            seconds' other events if that is more. None is 50. Late is what was born more than 5
+            seconds before it is gathered, and behind what is late more than 1 second.
 
     ``math.inf`` is no limit.
 
@@ -62,7 +62,8 @@ class Outbox(EventLane):
         "_control_bytes",
         "_control_staged",
         "_gathered",
-        "_gathered_at",
+        "_gathered_fresh",
+        "_gathered_late",
         "_last_written",
         "_latest",
         "_torn",
@@ -104,7 +105,7 @@ class Outbox(EventLane):
         self._control_bytes = 0
         self._latest: bytes | None = None  # the frame last offered as the latest of its kind
         self._gathered: int | None = None  # bytes handed to a write that has not ended
-        self._gathered_at = 0.0
+        self._gathered_fresh = self._gathered_late = 0  # how many of its events were late, and how many not
         self._torn = 0  # bytes already out of the one frame that is then staged between writes
         self._torn_event = False  # whether that is an event
         self._last_written = 0
@@ -166,7 +167,7 @@ class Outbox(EventLane):
             raise RuntimeError("frames are staged already: wrote(), sent() or lose_link() comes first")
         frames: list[bytes] = []
         total = events = 0
-        self._gathered_at = now
+        self._gathered_fresh = self._gathered_late = 0
         if self._torn:
             torn = self._staged[0].payload if self._torn_event else self._control[0]
             assert isinstance(torn, bytes)
@@ -182,7 +183,7 @@ class Outbox(EventLane):
             if self._drop_if_unfit(now):
                 continue
             entry = self._lane[0]
-            late = self._is_late(entry, now)
+            late = self._goes_late(entry, now)
             if late and self._pace.pause(now, self._live()) > 0:
                 break
             if not isinstance(entry.payload, bytes):
@@ -190,8 +191,12 @@ class Outbox(EventLane):
                 raise TypeError("an Event cannot be written, offer bytes")
             if frames and total + entry.size > max_bytes:
                 break
+            self._catching_up = late
             if late:
                 self._go_late(1)
+                self._gathered_late += 1
+            else:
+                self._gathered_fresh += 1
             frames.append(entry.payload)
             total += entry.size
             events += 1
@@ -305,9 +310,9 @@ class Outbox(EventLane):
     def _unstage(self) -> None:
         """Put back what is staged, but for a torn frame."""
         self._control_staged = int(self._torn > 0 and not self._torn_event)
-        while len(self._staged) > self._torn_event:
-            entry = self._staged.pop()
-            if self._is_late(entry, self._gathered_at):
-                self._go_late(-1)
-            self._lane.appendleft(entry)
+        count = len(self._staged) - self._torn_event
+        # What is late is in front.
+        self._go_late(-min(self._gathered_late, max(count - self._gathered_fresh, 0)))
+        for _ in range(count):
+            self._lane.appendleft(self._staged.pop())
         self._gathered = None

@@ -1,4 +1,10 @@
-# Part of _dispatch.pyx: how fast what is late may leave an outbox.
+# Part of _dispatch.pyx: an outbox and time: without a link, and when it is late.
+
+cdef enum:
+    LINKED, HELD, HOLD_OVER, NO_HOLD  # the presence of a link, and what is held without one
+
+# Of any outbox ever made: an event that is younger is neither stale nor late for any.
+cdef double shortest_lifetime = INFINITY
 
 cdef double RATE = 50.0
 cdef double TIMES_LIVE = 4.0

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from typing import Final
 
-__all__ = ("LATE", "RATE", "Pace")
+__all__ = ("LATE", "RATE", "RECENT", "Pace")
 
 LATE: Final = 5.0
 """Seconds after which an event is late: it leaves at the pace of catching up, whatever made it late."""
+
+RECENT: Final = 1.0
+"""Seconds; who has begun to catch up goes on until what is next is no older, or five seconds' worth came at once."""
 
 RATE: Final = 50.0
 """Late events per second, unless told otherwise."""

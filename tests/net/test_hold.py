@@ -230,7 +230,8 @@ async def test_a_burst_of_late_events_comes_at_a_pace(way: str, ways: Any, dial:
             # 50 of 60 had to wait for their turn, at 50 a second.
             assert time.monotonic() - start > 0.9
             bot = {one.name: one for one in relay.statistics().clients}["bot"]
-            assert (closes(bot), bot.caught_up, bot.dropped) == (True, 60, {})
+            # The last of them was a second behind when its turn came.
+            assert (closes(bot), bot.caught_up, bot.dropped) == (True, 61, {})
             await until(lambda: {one.name: one for one in relay.statistics().clients}["bot"].queued == 0)
 
 
