@@ -78,13 +78,17 @@ class LoopLag:
     def __init__(self) -> None:
         self.most = 0.0
         """Seconds; set it to 0 to begin anew."""
+        self.most_work = 0.0
+        """The same in processor time of this thread: what the loop itself was busy with in one go. On a machine
+        that others use, too, the rest of the delay is theirs."""
 
     async def watch(self) -> None:
         """Look, for ever."""
         while True:
-            due = time.monotonic() + 0.01
+            due, work = time.monotonic() + 0.01, time.thread_time()
             await anyio.sleep(0.01)
             self.most = max(self.most, time.monotonic() - due)
+            self.most_work = max(self.most_work, time.thread_time() - work)
 
 
 def numbers_of(events: Sequence[dict[str, Any]]) -> list[int]:

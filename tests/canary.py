@@ -11,10 +11,12 @@ import functools
 import logging
 import weakref
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+import napcore.net.api
 import napcore.net.traffic
 from napcore import Event, Relay
 from napcore.errors import NapcoreError
@@ -94,16 +96,16 @@ def wrap(patch: pytest.MonkeyPatch, owner: Any, name: str, before: Callable[...,
     patch.setattr(owner, name, wrapped)
 
 
-def read(patch: pytest.MonkeyPatch, name: str, after: Callable[[Any], None]) -> None:
-    """See what the function ``name`` of traffic returns."""
-    original = getattr(napcore.net.traffic, name)
+def read(patch: pytest.MonkeyPatch, module: ModuleType, name: str, after: Callable[[Any], None]) -> None:
+    """See what the function ``name`` of a module returns."""
+    original = getattr(module, name)
 
     def wrapped(data: Any) -> Any:
         item = original(data)
         after(item)
         return item
 
-    patch.setattr(napcore.net.traffic, name, wrapped)
+    patch.setattr(module, name, wrapped)
 
 
 @pytest.fixture(autouse=True)
@@ -135,13 +137,13 @@ def nothing_secret_comes_out() -> Iterator[None]:
         for name in ("listen", "add_upstream", "add_client"):
             wrap(patch, Relay, name, plant_tokens)
         wrap(patch, Relay, "__init__", lambda relay, *_, **__: canary.relays.append(weakref.ref(relay)))
-        read(patch, "peek_frame", plant_event)
-        read(patch, "peek_request", plant_request)
+        read(patch, napcore.net.traffic, "peek_frame", plant_event)
+        read(patch, napcore.net.api, "peek_request", plant_request)
         patch.setattr(NapcoreError, "__init__", remember)
         yield
     for error in raised:
         canary.overhear("an error", f"{error} {error!r}")
-    for relay in filter(None, (reference() for reference in canary.relays)):
+    for relay in (relay for reference in canary.relays if (relay := reference()) and hasattr(relay, "traffic")):
         for thing in (relay, relay.traffic, relay.statistics(), *relay.traffic.clients, *relay.traffic.subscriptions):
             canary.overhear(f"repr({type(thing).__name__})", repr(thing))
     if found := canary.found():

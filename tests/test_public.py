@@ -21,8 +21,8 @@ from napcore.core.admission import Door
 from napcore.core.config import Config
 from napcore.core.stats import CallStatistics, ClientStatistics, RelayStatistics
 from napcore.net.client import RemoteClient
+from napcore.net.crossing import ThreadSubscription
 from napcore.net.local import Account, Subscription
-from napcore.net.thread import ThreadSubscription
 from napcore.net.upstream import Upstream
 from napcore.net.watchdog import Watchdog
 from napcore.net.ws_server import Listener
@@ -184,7 +184,7 @@ def test_methods_are_looked_at() -> None:
         ("napcore._event_py", "Request", 9),
         ("napcore._event_py", "Response", 7),
         ("napcore._dispatch_py", "Report", 5),
-        ("napcore.core.stats", "ClientStatistics", 12),
+        ("napcore.core.stats", "ClientStatistics", 13),
         ("napcore.core.stats", "CallStatistics", 8),
     ],
 )

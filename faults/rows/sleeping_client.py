@@ -6,11 +6,10 @@ import anyio
 
 from faults.case import Case
 from faults.child import python_child, start
+from faults.rows.frozen_upstream import BURST, LATE, LIFETIME, most_in_a_second
 from faults.stage import Numbers, check_gap, ledgers
 from faults.table import row
 from napcore.testing import Simulator
-
-LIFETIME = 60.0
 
 
 async def asleep(case: Case, rate: float, seconds: float) -> None:
@@ -55,9 +54,8 @@ async def asleep(case: Case, rate: float, seconds: float) -> None:
         window = max(64, rate)
         stale = sum(line["at"] - (sim.sent_at(line["id"]) or 0.0) > LIFETIME for line in events)
         case.figure("stale events delivered", stale, most=window)
-        times = [line["at"] for line in events[before:]]
-        most = max(sum(at <= other < at + 1.0 for other in times) for at in times)
-        case.figure("most events in a second", most, most=max(50.0, 4 * rate) + rate + window)
+        late = [line["at"] for line in events[before:] if line["at"] - (sim.sent_at(line["id"]) or 0.0) > LATE]
+        case.figure("most late events in a second", most_in_a_second(late), most=BURST * max(50.0, 4 * rate) + window)
         ledger = ledgers(relay)["bot"]
         check_gap(case, numbers.sent, [line["id"] for line in events], ledger)
         case.check(ledger.dropped.keys() <= {"ttl"}, f"lost: {ledger.dropped}")

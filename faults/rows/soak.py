@@ -33,7 +33,7 @@ SLOPE_MINUTES = 4.0
     "42",
     "20 minutes with 50 clients (good, slow, stalled, flapping) and random faults",
     "the ledger closes, nothing twice; memory, tasks and descriptors stay flat",
-    limit=240,
+    limit=60 * MINUTES + 240,
 )
 async def soak(case: Case) -> None:
     seconds = 60 * (case.minutes if case.minutes is not None else 0.75 if case.quick else MINUTES)

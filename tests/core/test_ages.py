@@ -103,6 +103,16 @@ def test_a_step_back_of_half_an_hour_is_learned_in_two_minutes(caplog: pytest.Lo
     assert "account 10001: every message.group has seemed too old" in caplog.text
 
 
+def test_after_a_step_back_of_a_day_delays_are_seen_again_in_two_minutes(caplog: pytest.LogCaptureFixture) -> None:
+    upstream = Upstream()
+    upstream.run(700)
+    upstream.ahead -= 86400
+    assert max(upstream.run(125)) <= 1.0
+    assert caplog.text.count("so its clock or ours has been moved; ages are counted anew") == 1
+    found = upstream.run(10, delay=50)
+    assert 48 < min(found) <= max(found) < 52
+
+
 def test_a_clock_that_was_ahead_for_one_event_is_forgotten(caplog: pytest.LogCaptureFixture) -> None:
     upstream = Upstream()
     upstream.run(700)

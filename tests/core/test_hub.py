@@ -467,6 +467,7 @@ def test_statistics(hub: Hub, clock: Clock) -> None:
         dropped={"oldest": 2},
         late=0,
         connects=1,
+        caught_up=0,
     )
     clock.now += 60.0
     client.take()

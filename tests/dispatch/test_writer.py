@@ -329,3 +329,39 @@ def test_an_event_has_no_wire_form_and_nothing_stays_staged(core: Any, made: Any
     assert writer.lane.queued == 2
     good.flush(0.0)
     assert ledger(good.lane) == (0, 1, 0, {})
+
+
+def test_what_goes_to_many_is_right_for_each(core: Any, wire: Any) -> None:
+    if not wire.CAN_WRITE:
+        pytest.skip("no descriptors to write to")
+    shared = [b"<%d%s>" % (number, b"." * (7 * number)) for number in range(20)]
+    large = b"<" + b"=" * 40_000 + b">"
+    pairs, owners, expected = [], [], []
+    for number in range(40):
+        near, far = socket.socketpair()
+        far.setblocking(False)
+        near.setblocking(False)
+        pairs += [near, far]
+        lane = core.Outbox(message_ttl=math.inf)
+        owners.append(SimpleNamespace(writer=wire.Writer(lane, os.dup(near.fileno()), max_in_flight=math.inf)))
+        # All but every fifth get the same; some have a ping due, some one large event among the small.
+        payloads = [*shared, large] if number % 7 == 0 else shared if number % 5 else [b"<own %d>" % number, *shared]
+        expected.append(b"".join(payloads))
+        offer(owners[-1].writer, *payloads)
+    for _ in range(50):
+        if not (left := wire.flush_ready(owners, 0.0)):
+            break
+    assert not left
+    for one, far, wanted in zip(owners, pairs[1::2], expected, strict=True):
+        found = received(far)
+        assert found.startswith(wanted)
+        assert found[len(wanted) :] == ping(one.writer.lane.in_flight_sequence)
+    # Now that no pings are in between, the same memory goes to many in a row.
+    for number, one in enumerate(owners):
+        offer(one.writer, *(shared if number % 6 else shared[::-1]))
+    assert wire.flush_ready(owners, 0.5) == []
+    for number, (one, far) in enumerate(zip(owners, pairs[1::2], strict=True)):
+        assert received(far) == b"".join(shared if number % 6 else shared[::-1])
+        one.writer.close()
+    for one in pairs:
+        one.close()

@@ -178,7 +178,16 @@ def test_a_row_runs_and_tells_its_figures(backend: str) -> None:
 
 
 def test_a_plant_makes_a_row_fail(faults: Any) -> None:
-    assert faults("plants").PLANTS.keys() == {"drop-uncounted", "torn-frame", "no-lifecycle", "silent-gap", "resend"}
+    assert faults("plants").PLANTS.keys() == {
+        "drop-uncounted",
+        "torn-frame",
+        "no-lifecycle",
+        "silent-gap",
+        "resend",
+        "second-answer",
+        "overlapping-dial",
+        "resend-call",
+    }
     done = run("--plant", "silent-gap", "--quick", "--backend", BACKENDS[-1])
     assert done.returncode == 1
     assert "counted as received" in done.stdout

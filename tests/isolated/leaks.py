@@ -63,6 +63,8 @@ class Load:
     def __init__(self, core: Any) -> None:
         self.core = core
         self.texts = importlib.import_module(core.__name__.replace("_dispatch", "_text")).TextIndex()
+        self.wire = importlib.import_module(core.__name__.replace("_dispatch", "_wire"))
+        self.assembly = self.wire.Assembly(1 << 20)
         self.frames = frames()
         self.router = core.Router()
         self.outboxes = [
@@ -129,6 +131,24 @@ class Load:
                 self.outcomes += len(self.router.match(events[0]))
             self.router.remove(row)
         self.use_texts(number)
+        self.receive(raws, number)
+
+    def receive(self, raws: list[bytes], number: int) -> None:
+        """Frames in pieces, whole and in fragments; some readers end in the middle, some over a fault."""
+        reader = self.wire.Reader(number % 2 == 1, assembly=self.assembly, binary=number % 3 == 0)
+        data = b""
+        for raw in raws:
+            for first, part in ((0x01, raw[:7]), (0x89, b"ping"), (0x00, raw[7:20]), (0x80, raw[20:]), (0x82, raw)):
+                made = self.core.masked_frame(part, b"abcd") if number % 2 else self.core.frame(part)
+                data += bytes((first,)) + made[1:]
+        if number % 5 == 0:
+            data += bytes((0x88, 0x80 * (number % 2))) + b"abcd" * (number % 2)
+        step = (len(data), 7, 100, 1000)[number % 4]
+        for start in range(0, len(data) - number % 50, step):
+            self.outcomes += len(reader.feed(data[start : start + step])) + len(reader.take_pings())
+        self.outcomes += reader.fault_code + reader.close_code + len(reader.fault)
+        if number % 7 == 0:
+            reader.close()
 
     def use_texts(self, number: int) -> None:
         """Rows with patterns of every kind come, change and go; some texts are longer than usual."""

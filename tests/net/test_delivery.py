@@ -124,7 +124,7 @@ async def test_many_links_are_written_to_in_slices(
 
         for number in range(8):
             tasks.start_soon(read, number)
-        await until(lambda: len(relay.statistics().clients) == 8)
+        await until(lambda: [client.state for client in relay.statistics().clients] == ["connected"] * 8)
         written = []
         for number in range(1, 21):
             relay.publish(message(number))

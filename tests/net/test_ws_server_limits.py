@@ -15,6 +15,7 @@ from anyio.abc import SocketStream
 from websockets.frames import Opcode
 
 import napcore.net.accounts
+import napcore.net.clients
 import napcore.net.upstreams
 import napcore.net.ws_server
 from napcore import Relay
@@ -197,9 +198,41 @@ async def test_made_up_accounts_are_bounded(
             assert (await fourth.frame()).opcode is Opcode.PONG
 
 
+async def test_accounts_that_a_client_makes_up_are_bounded(
+    monkeypatch: pytest.MonkeyPatch, dial: Any, message: Any
+) -> None:
+    monkeypatch.setattr(napcore.net.clients, "UNKNOWN_LIMIT", 2)
+    async with Relay() as relay:
+        relay.add_client("bot")
+        relay.publish(message(self_id=5))
+        listener = await relay.listen("127.0.0.1", 0)
+        async with dial(listener, "/c/bot?self_id=1"), dial(listener, "/c/bot?self_id=2"):
+            async with dial(listener, "/c/bot?self_id=3") as third:
+                assert await third.closed() == (1013, "too many accounts asked for")
+            async with dial(listener, "/c/bot?self_id=5") as known:
+                assert (await known.json())["self_id"] == 5
+            async with dial(listener, "/c/bot?self_id=1") as again:
+                await again.send((Opcode.PING, b"here"))
+                assert (await again.frame()).opcode is Opcode.PONG
+
+
 async def test_who_does_not_finish_its_request_is_told(monkeypatch: pytest.MonkeyPatch, exchange: Any) -> None:
     monkeypatch.setattr(napcore.net.ws_server, "HEAD_TIMEOUT", 0.05)
     async with Relay() as relay:
         listener = await relay.listen("127.0.0.1", 0)
         answer = await exchange(listener, b"GET / HTTP/1.1\r\nHost: x\r\n")
     assert answer.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+
+
+async def test_links_that_were_closed_for_what_came_are_counted_by_code(dial: Any, until: Any) -> None:
+    async with Relay() as relay:
+        listener = await relay.listen("127.0.0.1", 0)
+        for _ in range(2):
+            async with dial(listener, "/api") as peer:
+                await peer.send((Opcode.TEXT, b'{"action":"\xff"}'))
+                assert (await peer.closed())[0] == 1007
+        async with dial(listener, "/api") as peer:
+            await peer.send((Opcode.CLOSE, b"\x03\xe8"))
+            assert (await peer.closed())[0] == 1000
+        await until(lambda: not relay.traffic.clients.links)
+        assert relay.statistics().closed == {1007: 2}

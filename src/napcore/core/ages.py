@@ -109,13 +109,13 @@ class _Clock:
         self._lags[-1] = min(self._lags[-1], lag)
         self._base = min(self._base, lag)
         age = lag - self._base
-        if not TOO_OLD < age <= BELIEVED:
+        if age <= TOO_OLD:
             self._youngest = math.inf
-            return age if age <= TOO_OLD else 0.0
+            return age
         self._old_for = 0.0 if math.isinf(self._youngest) else self._old_for + active
         self._youngest = min(self._youngest, lag)
         if self._old_for < PATIENCE:
-            return age
+            return age if age <= BELIEVED else 0.0
         self.moved = True
         self._base = self._youngest
         self._lags = deque([self._base], BUCKETS)

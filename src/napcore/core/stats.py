@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 __all__ = (
@@ -139,6 +140,9 @@ class RelayStatistics(NamedTuple):
     calls: CallStatistics
     duplicates: int = 0
     """Events that came by another link of their account already."""
+    closed: Mapping[int, int] = MappingProxyType({})
+    """Links that we closed, by close code (RFC 6455, 7.4.1): 1002, 1007 and 1009 for what the peer
+    sent, 1013 for being too slow or one too many, 4001 for a newer link of the same client."""
     loop_lag: float = 0.0
     """The longest its event loop has been held up, in seconds; 0 where nothing watches it."""
 
@@ -151,7 +155,7 @@ def as_dict(statistics: RelayStatistics) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if hasattr(value, "_asdict"):
         return {name: _plain(inner) for name, inner in value._asdict().items()}
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {str(key): inner for key, inner in value.items()}
     return [_plain(inner) for inner in value] if isinstance(value, tuple) else value
 

@@ -257,6 +257,7 @@ class ClientLink:
                 tg.cancel_scope.cancel()
         finally:
             self._relay.traffic.clients.links.discard(self)
+            self._relay.traffic.count_end(link)
             self._relay.traffic.api.forget(self)
             if self.lane.max_frame < largest:
                 _log.warning(_TOO_LARGE, link.name, int(self.lane.max_frame) + 1)

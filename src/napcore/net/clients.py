@@ -19,6 +19,9 @@ __all__ = ("Clients",)
 AD_HOC_LIMIT = 256
 """Names that holders of the listen token may make up."""
 
+UNKNOWN_LIMIT = 16
+"""Sessions a client may ask for with ``?self_id=`` of accounts that nobody has seen."""
+
 HEARTBEAT = 15.0
 """Seconds between heartbeats; NoneBot2's aiohttp driver gives a silent link up after 30."""
 
@@ -95,6 +98,14 @@ class Clients:
             name = f"ws-{self._anonymous}"
             if name not in self._clients:
                 return name
+
+    def crowded(self, client: RemoteClient, wanted: int | None) -> bool:
+        """Whether a client that asks for ``wanted`` already has as many sessions for unknown accounts as it may."""
+        accounts = self._relay.traffic.accounts
+        if wanted is None or wanted in accounts or wanted in client.sessions:
+            return False
+        unknown = [self_id for self_id in client.sessions if self_id is not None and self_id not in accounts]
+        return len(unknown) >= UNKNOWN_LIMIT
 
     def session(self, client: RemoteClient, wanted: int | None) -> Session:
         """The session of a client that dials in, for the account it asks for, or else the first one."""

@@ -39,9 +39,7 @@ CLOSE_TIMEOUT: Final = 2.0
 """Seconds a close handshake may take before the connection is cut."""
 
 PONGS: Final = 16
-"""Control frames that may wait before a pong does not join them: of further pings the last is answered
-(RFC 6455, 5.5.3)."""
-
+"""Control frames that may wait before a pong joins them no more: the last ping is answered then (RFC 6455, 5.5.3)."""
 
 _log = logging.getLogger("napcore.link")
 
@@ -123,6 +121,11 @@ class Link:
     def close_code(self) -> int | None:
         """The code the peer closed with (RFC 6455, 7.4); None if it did not."""
         return self._reader.close_code or None
+
+    @property
+    def closed_with(self) -> int | None:
+        """The code we closed it with; None if we did not, or only answered the peer's close."""
+        return None if self._sent_close is None or self._answered_close else self._sent_close[0]
 
     @property
     def heard_at(self) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import threading
 import weakref
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -13,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import anyio
 
-from napcore.core.calls import Answer, Call
 from napcore.core.filter import Filter
 from napcore.core.onebot import encode_call
 from napcore.core.policy import Policy
 from napcore.core.stats import RelayStatistics
 from napcore.dispatch import Event, Request, peek_request
-from napcore.errors import CallTimeout, NotSent
-from napcore.net.local import Caller, PendingCall, Subscription, read_answer
+from napcore.errors import NotSent
+from napcore.net.crossing import BlockingCall, LoopCall, ThreadCall, ThreadSubscription
+from napcore.net.local import Caller
 from napcore.net.mailbox import Mailbox, current_wake
 from napcore.net.relay import Relay
 from napcore.net.runner import backend_options
@@ -29,10 +28,7 @@ from napcore.net.watchdog import Watchdog, watch_loop
 if TYPE_CHECKING:
     from napcore.core.config import Config
 
-__all__ = ("RelayThread", "ThreadSubscription", "start_thread")
-
-BATCH: Final = 64
-"""Events that cross over to the subscriber's loop at once."""
+__all__ = ("RelayThread", "start_thread")
 
 STOP_TIMEOUT: Final = 35.0
 """Seconds a relay may take to end: draining takes 30 at most."""
@@ -139,7 +135,7 @@ class RelayThread(Caller):
         self, action: str, params: Mapping[str, Any] | None = None, *, self_id: int | None = None, timeout: float = 30.0
     ) -> Any:
         """As ``Relay.call``."""
-        pending = _LoopCall(action, self, self._mailbox())
+        pending = LoopCall(action, self, self._mailbox())
         self._ask(pending, peek_request(encode_call(action, params)), self_id)
         try:
             return await pending.result(timeout)
@@ -157,7 +153,7 @@ class RelayThread(Caller):
         """
         if self._thread is threading.current_thread():
             raise RuntimeError("call_sync in the relay's own thread would wait for itself for ever")
-        pending = _BlockingCall(action, self)
+        pending = BlockingCall(action, self)
         self._ask(pending, peek_request(encode_call(action, params)), self_id)
         try:
             return pending.wait(timeout)
@@ -175,19 +171,17 @@ class RelayThread(Caller):
             RuntimeError: the relay has ended.
         """
         subscription = ThreadSubscription(self._mailbox())
-        work = partial(self._relay.start, "a subscription of another thread", subscription._serve, self._relay)
+        work = partial(self._relay.start, "a subscription of another thread", subscription.serve, self._relay)
         if not self._post(partial(work, filter, name, policy)):
             raise RuntimeError("the relay has ended")
         try:
-            await subscription._opened.wait()
-            if subscription._error is not None:
-                raise subscription._error
+            await subscription.wait_opened()
             yield subscription
         finally:
-            if self._post(subscription._leave):
+            if self._post(subscription.leave):
                 # So that its name is free again. Bounded, for the relay's loop may stand still.
                 with anyio.move_on_after(LEAVE_TIMEOUT, shield=True):
-                    await subscription._ended.wait()
+                    await subscription.wait_ended()
 
     async def statistics(self) -> RelayStatistics:
         """A snapshot of everything that is counted; once the relay has ended, of how it did."""
@@ -241,156 +235,6 @@ class RelayThread(Caller):
                 self._watchdogs.append(watchdog)
         return mailbox
 
-    def _ask(self, pending: _ThreadCall, request: Request, self_id: int | None) -> None:
+    def _ask(self, pending: ThreadCall, request: Request, self_id: int | None) -> None:
         if not self._post(partial(pending.begin, self._relay, request, self_id)):
             raise NotSent(pending.action, "the relay has ended")
-
-
-class _ThreadCall:
-    """A call that another thread waits for. It begins and is answered in the relay's thread."""
-
-    client: object
-    action: str
-    _call: Call | None = None
-    _relay: Relay | None = None
-
-    def begin(self, relay: Relay, request: Request, self_id: int | None) -> None:
-        """Send it."""
-        self._relay = relay
-        self._call = relay.traffic.api.forward(request, self, self_id)
-
-    def cancel(self) -> None:
-        """Nobody waits any more."""
-        if self._relay is not None:
-            self._relay.traffic.api.cancel(self, self._call)
-
-    def answer(self, answer: Answer) -> None:
-        """Hand the answer over to the thread that waits."""
-        raise NotImplementedError
-
-
-class _LoopCall(_ThreadCall, PendingCall):
-    def __init__(self, action: str, client: object, mailbox: Mailbox) -> None:
-        PendingCall.__init__(self, action, client)
-        self._mailbox = mailbox
-
-    def answer(self, answer: Answer) -> None:
-        self._mailbox.post(partial(PendingCall.answer, self, answer))
-
-
-class _BlockingCall(_ThreadCall):
-    def __init__(self, action: str, client: object) -> None:
-        self.action = action
-        self.client = client
-        self._answer: Answer | None = None
-        self._over = threading.Event()
-
-    def answer(self, answer: Answer) -> None:
-        if answer.final:
-            self._answer = answer
-            self._over.set()
-
-    def wait(self, timeout: float) -> Any:
-        self._over.wait(timeout)
-        if self._answer is None:
-            raise CallTimeout(self.action, f"no answer within {timeout:g} s")
-        return read_answer(self.action, self._answer)
-
-
-class ThreadSubscription:
-    """Events from a relay in another thread: ``async for event in subscription``.
-
-    They wait in the relay's queue, with the bounds of its policy; a batch of up to 64 is on its
-    way to the subscriber. Iteration ends when the subscription or the relay is closed.
-    """
-
-    def __init__(self, mailbox: Mailbox) -> None:
-        self._mailbox = mailbox
-        self._events: deque[Event] = deque()
-        self._asked = False
-        self._over = False
-        self._news = anyio.Event()
-        self._opened = anyio.Event()
-        self._ended = anyio.Event()
-        self._error: Exception | None = None
-        # These belong to the relay's thread.
-        self._scope: anyio.CancelScope | None = None
-        self._relay: Relay | None = None
-        self._subscription: Subscription | None = None
-        self._hungry = False
-        self._wanted: anyio.Event | None = None
-        self._left = False
-
-    @property
-    def missed(self) -> int:
-        """Events lost so far, for whatever reason."""
-        return self._subscription.missed if self._subscription is not None else 0
-
-    def __aiter__(self) -> ThreadSubscription:
-        return self
-
-    async def __anext__(self) -> Event:
-        # Before anything is taken, so that a cancellation here loses no event.
-        await anyio.lowlevel.checkpoint()
-        while not self._events:
-            if self._over:
-                raise StopAsyncIteration
-            self._news = anyio.Event()
-            if not self._asked:
-                self._asked = True
-                relay = self._relay
-                if relay is None or not relay.inbox.post(self._feed):
-                    raise StopAsyncIteration
-            await self._news.wait()
-        return self._events.popleft()
-
-    # On the subscriber's loop.
-
-    def _take(self, events: list[Event]) -> None:
-        self._asked = False
-        self._events.extend(events)
-        self._news.set()
-
-    def _open(self, error: Exception | None = None) -> None:
-        self._error = error
-        self._opened.set()
-
-    def _end(self) -> None:
-        self._over = True
-        self._news.set()
-        self._opened.set()
-        self._ended.set()
-
-    # On the relay's.
-
-    async def _serve(self, relay: Relay, filter: Filter | None, name: str | None, policy: Policy | None) -> None:
-        self._relay = relay
-        try:
-            with anyio.CancelScope() as self._scope:
-                async with relay.subscribe(filter, name=name, policy=policy) as self._subscription:
-                    self._mailbox.post(self._open)
-                    while not self._left:
-                        if not self._hungry:
-                            self._wanted = anyio.Event()
-                            await self._wanted.wait()
-                            continue
-                        events = await self._subscription.batch(BATCH)
-                        if not events:
-                            return
-                        self._hungry = False
-                        self._mailbox.post(partial(self._take, events))
-        except (ValueError, RuntimeError) as error:
-            # ConfigError is a ValueError.
-            self._mailbox.post(partial(self._open, error))
-        finally:
-            self._mailbox.post(self._end)
-
-    def _feed(self) -> None:
-        self._hungry = True
-        if self._wanted is not None:
-            self._wanted.set()
-
-    def _leave(self) -> None:
-        self._left = True
-        if self._scope is not None:
-            self._scope.cancel()

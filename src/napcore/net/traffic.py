@@ -33,6 +33,7 @@ from napcore.net.upstream import Upstream, UpstreamLink
 from napcore.types import Off
 
 if TYPE_CHECKING:
+    from napcore.net.link import Link
     from napcore.net.relay import Relay
 
 __all__ = ("Traffic",)
@@ -84,6 +85,7 @@ class Traffic:
         self._relay = relay
         self._unflushed: dict[Any, None] = {}  # owners that a task of its own flushes, in order
         self._losses = LossReport()
+        self._closed: dict[int, int] = {}
         self._told_invalid = self._told_full = -60.0
 
     def take_batch(self, messages: list[bytes], link: UpstreamLink) -> None:
@@ -235,7 +237,14 @@ class Traffic:
             gone=self.gone(),
             calls=self.calls.statistics(),
             duplicates=self.dedup.count,
+            closed=dict(self._closed),
         )
+
+    def count_end(self, link: Link) -> None:
+        """``link`` has ended."""
+        code = link.closed_with
+        if code is not None:
+            self._closed[code] = self._closed.get(code, 0) + 1
 
     def gone(self) -> ClientStatistics:
         """The ledgers of all sessions and subscriptions that are no more, added up."""

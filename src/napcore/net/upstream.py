@@ -176,6 +176,7 @@ class UpstreamLink:
                 tg.cancel_scope.cancel()
         finally:
             upstream.links.remove(self)
+            relay.traffic.count_end(link)
             upstream.down = "connecting" if upstream.url and not upstream.retired else "absent"
             relay.traffic.lose_upstream(self)
 

@@ -244,6 +244,9 @@ class Listener:
         if client is None:
             await stream.send(frame(close_data(1013, "too many client names"), CLOSE))
             return
+        if who.events and relay.traffic.clients.crowded(client, who.self_id):
+            await stream.send(frame(close_data(1013, "too many accounts asked for"), CLOSE))
+            return
         try:
             session = relay.traffic.clients.session(client, who.self_id) if who.events else None
             if session is None:

@@ -1,0 +1,202 @@
+"""What crosses over between a relay's thread and another: calls that wait for their answer, and subscriptions."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from functools import partial
+from typing import Any, Final
+
+import anyio
+import anyio.lowlevel
+
+from napcore.core.calls import Answer, Call
+from napcore.core.filter import Filter
+from napcore.core.policy import Policy
+from napcore.dispatch import Event, Request
+from napcore.errors import CallTimeout
+from napcore.net.local import PendingCall, Subscription, read_answer
+from napcore.net.mailbox import Mailbox
+from napcore.net.relay import Relay
+
+__all__ = ("BlockingCall", "LoopCall", "ThreadCall", "ThreadSubscription")
+
+BATCH: Final = 64
+"""Events that cross over to the subscriber's loop at once."""
+
+
+class ThreadCall:
+    """A call that another thread waits for. It begins and is answered in the relay's thread."""
+
+    client: object
+    action: str
+    _call: Call | None = None
+    _relay: Relay | None = None
+
+    def begin(self, relay: Relay, request: Request, self_id: int | None) -> None:
+        """Send it."""
+        self._relay = relay
+        self._call = relay.traffic.api.forward(request, self, self_id)
+
+    def cancel(self) -> None:
+        """Nobody waits any more."""
+        if self._relay is not None:
+            self._relay.traffic.api.cancel(self, self._call)
+
+    def answer(self, answer: Answer) -> None:
+        """Hand the answer over to the thread that waits."""
+        raise NotImplementedError
+
+
+class LoopCall(ThreadCall, PendingCall):
+    """One that is awaited on an event loop, that of ``mailbox``."""
+
+    def __init__(self, action: str, client: object, mailbox: Mailbox) -> None:
+        PendingCall.__init__(self, action, client)
+        self._mailbox = mailbox
+
+    def answer(self, answer: Answer) -> None:
+        """Post it to the loop."""
+        self._mailbox.post(partial(PendingCall.answer, self, answer))
+
+
+class BlockingCall(ThreadCall):
+    """One that a thread waits for without an event loop."""
+
+    def __init__(self, action: str, client: object) -> None:
+        self.action = action
+        self.client = client
+        self._answer: Answer | None = None
+        self._over = threading.Event()
+
+    def answer(self, answer: Answer) -> None:
+        """Take it, and wake the thread."""
+        if answer.final:
+            self._answer = answer
+            self._over.set()
+
+    def wait(self, timeout: float) -> Any:
+        """The answer's data; blocks the thread for ``timeout`` seconds at most.
+
+        Raises:
+            CallError: one of its kinds.
+        """
+        self._over.wait(timeout)
+        if self._answer is None:
+            raise CallTimeout(self.action, f"no answer within {timeout:g} s")
+        return read_answer(self.action, self._answer)
+
+
+class ThreadSubscription:
+    """Events from a relay in another thread: ``async for event in subscription``.
+
+    They wait in the relay's queue, with the bounds of its policy; a batch of up to 64 is on its
+    way to the subscriber. Iteration ends when the subscription or the relay is closed.
+    """
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+        self._events: deque[Event] = deque()
+        self._asked = False
+        self._over = False
+        self._news = anyio.Event()
+        self._opened = anyio.Event()
+        self._ended = anyio.Event()
+        self._error: Exception | None = None
+        # These belong to the relay's thread.
+        self._scope: anyio.CancelScope | None = None
+        self._relay: Relay | None = None
+        self._subscription: Subscription | None = None
+        self._hungry = False
+        self._wanted: anyio.Event | None = None
+        self._left = False
+
+    @property
+    def missed(self) -> int:
+        """Events lost so far, for whatever reason."""
+        return self._subscription.missed if self._subscription is not None else 0
+
+    def __aiter__(self) -> ThreadSubscription:
+        return self
+
+    async def __anext__(self) -> Event:
+        # Before anything is taken, so that a cancellation here loses no event.
+        await anyio.lowlevel.checkpoint()
+        while not self._events:
+            if self._over:
+                raise StopAsyncIteration
+            self._news = anyio.Event()
+            if not self._asked:
+                self._asked = True
+                relay = self._relay
+                if relay is None or not relay.inbox.post(self._feed):
+                    raise StopAsyncIteration
+            await self._news.wait()
+        return self._events.popleft()
+
+    # On the subscriber's loop.
+
+    async def wait_opened(self) -> None:
+        """For ``RelayThread`` alone: wait until the relay routes events here.
+
+        Raises:
+            ConfigError, RuntimeError: it will not.
+        """
+        await self._opened.wait()
+        if self._error is not None:
+            raise self._error
+
+    async def wait_ended(self) -> None:
+        """For ``RelayThread`` alone: wait until the relay has let go of it."""
+        await self._ended.wait()
+
+    def _take(self, events: list[Event]) -> None:
+        self._asked = False
+        self._events.extend(events)
+        self._news.set()
+
+    def _open(self, error: Exception | None = None) -> None:
+        self._error = error
+        self._opened.set()
+
+    def _end(self) -> None:
+        self._over = True
+        self._news.set()
+        self._opened.set()
+        self._ended.set()
+
+    # On the relay's.
+
+    async def serve(self, relay: Relay, filter: Filter | None, name: str | None, policy: Policy | None) -> None:
+        """For ``RelayThread`` alone: hand events over, a batch at a time."""
+        self._relay = relay
+        try:
+            with anyio.CancelScope() as self._scope:
+                async with relay.subscribe(filter, name=name, policy=policy) as self._subscription:
+                    self._mailbox.post(self._open)
+                    while not self._left:
+                        if not self._hungry:
+                            self._wanted = anyio.Event()
+                            await self._wanted.wait()
+                            continue
+                        events = await self._subscription.batch(BATCH)
+                        if not events:
+                            return
+                        self._hungry = False
+                        self._mailbox.post(partial(self._take, events))
+        except (ValueError, RuntimeError) as error:
+            # ConfigError is a ValueError.
+            self._mailbox.post(partial(self._open, error))
+        finally:
+            self._mailbox.post(self._end)
+
+    def _feed(self) -> None:
+        self._hungry = True
+        if self._wanted is not None:
+            self._wanted.set()
+
+    def leave(self) -> None:
+        """For ``RelayThread`` alone: the subscriber has gone."""
+        self._left = True
+        if self._scope is not None:
+            self._scope.cancel()
