@@ -469,7 +469,7 @@ cdef class Outbox:
         cdef bint late
         if self.gathered >= 0:
             raise RuntimeError("frames are staged already: wrote(), sent() or lose_link() comes first")
-        self.gathered_fresh = self.gathered_late = 0
+        self.gathered_late = 0
         if self.torn:
             frames[0] = (
                 self.lane.ring[self.written_to & lane.mask].payload
@@ -497,17 +497,17 @@ cdef class Outbox:
                     if late and pause_of(&self.pace, now, self.live()) > 0:
                         break
                 if not PyBytes_CheckExact(<object> parcel.payload) and not isinstance(<object> parcel.payload, bytes):
+                    self.gathered_fresh = events - self.gathered_late
                     self.unstage()
                     raise TypeError("an Event cannot be written, offer bytes")
                 if count and total + parcel.size > max_bytes:
                     break
-                if late != self.catching_up:
-                    self.turn(late)
                 if late:
+                    self.turn(True)
                     self.go_late(1)
                     self.gathered_late += 1
-                else:
-                    self.gathered_fresh += 1
+                elif self.catching_up:
+                    self.turn(False)
                 frames[count] = parcel.payload
                 count += 1
                 events += 1
@@ -518,6 +518,7 @@ cdef class Outbox:
                 lane.waiting_from += 1
                 self.skip_holes()
                 self.flight_bytes += parcel.size
+        self.gathered_fresh = events - self.gathered_late
         if count:
             self.gathered = total
         return count
@@ -564,11 +565,11 @@ cdef class Outbox:
         """Put back what is staged, but for a torn frame."""
         cdef Lane *lane = self.lane
         cdef uint64_t waiting_from = lane.waiting_from
-        cdef int64_t count = self.staged_to - self.written_to - self.torn_event
+        cdef int64_t count
         self.control_staged = 1 if self.torn and not self.torn_event else 0
-        if count > self.gathered_fresh and self.gathered_late:
-            # What is late is in front.
-            self.go_late(-min(self.gathered_late, count - self.gathered_fresh))
+        if self.gathered_late:
+            count = self.staged_to - self.written_to - self.torn_event
+            self.go_late(-max(<int64_t> 0, min(self.gathered_late, count - self.gathered_fresh)))  # in front
         while self.staged_to - self.written_to > <uint64_t> self.torn_event:
             self.staged_to -= 1
             lane.waiting_from -= 1
@@ -692,7 +693,9 @@ cdef class Outbox:
         if lane.waiting_from == lane.tail:
             return 0.0
         parcel = lane.ring[lane.waiting_from & lane.mask]
-        if not now - parcel.born > (RECENT if self.catching_up else LATE) or self.is_stale(parcel, now) or parcel.size > self.frame_bound:
+        if not now - parcel.born > (RECENT if self.catching_up else LATE):
+            return 0.0
+        if self.is_stale(parcel, now) or parcel.size > self.frame_bound:
             return 0.0
         return pause_of(&self.pace, now, self.live())
 
