@@ -57,7 +57,7 @@ def main() -> int:
     Runner(arguments, report).run(rows)
     report.close(time.monotonic() - start, arguments)
     if arguments.pages:
-        pages.update(report.results, table)
+        pages.update(report.results, table, quick=arguments.quick)
     return 1 if report.failed else 0
 
 

@@ -26,7 +26,7 @@ RULE: Final = "|---|---|---|---|---|---|---|\n"
 TABLE: Final = re.compile(r"(?<=<!-- results -->\n).*?(?=<!-- end of results -->)", re.S)
 
 
-def update(results: Sequence[Result], table: Mapping[str, Row], docs: Path = DOCS) -> None:
+def update(results: Sequence[Result], table: Mapping[str, Row], docs: Path = DOCS, *, quick: bool = False) -> None:
     """Put the results in the place of earlier ones of the same rows and loops; rows that are no more are left out."""
     places = {name: at for at, name in enumerate(table)}
     for name, head in HEADS.items():
@@ -40,16 +40,16 @@ def update(results: Sequence[Result], table: Mapping[str, Row], docs: Path = DOC
             if (cells := line.split("|"))[1].strip() in table
         }
         for result in results:
-            lines[result.row.name, result.backend] = _line(result, FAULTS if "zh" in name else {})
+            lines[result.row.name, result.backend] = _line(result, FAULTS if "zh" in name else {}, quick)
         ordered = sorted(lines, key=lambda key: (places[key[0]], key[1]))
         rows = "".join(f"{lines[key]}\n" for key in ordered)
         path.write_text(text[: found.start()] + head + RULE + rows + text[found.end() :], "utf-8")
 
 
-def _line(result: Result, names: Mapping[str, tuple[str, str]]) -> str:
+def _line(result: Result, names: Mapping[str, tuple[str, str]], quick: bool) -> str:
     row = result.row
     fault, expected = names.get(row.name, (row.fault, row.expected))
-    core = "" if COMPILED else ", plain core"
+    core = ("" if COMPILED else ", plain core") + (", --quick" if quick else "")
     run = f"{time.strftime('%Y-%m-%d', time.gmtime())}, napcore {__version__}{core}, Python {platform.python_version()}"
     cells = (row.name, fault, expected, result.backend, result.verdict, "; ".join(result.figures), run)
     return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
