@@ -19,6 +19,8 @@ TRACED_BOUND = 64 << 10
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the resident size is read from /proc")
+# Half a minute, and several on a machine that has other things to do.
+@pytest.mark.timeout(300)
 def test_events_leave_nothing_behind(core: Any) -> None:
     name = core.__name__.rpartition(".")[2]
     count = int(os.environ.get("NAPCORE_LEAK_EVENTS", 200_000)) if name == "_dispatch" else 4_000  # the twin is slow

@@ -63,7 +63,17 @@ class Ages:
 
         One without a time has happened now. ``account`` stands in for a missing ``self_id``.
         """
-        return [self._birth(event, account, now) for event in events]
+        born: list[float] = []
+        told: tuple[int | None, str | None, int | None] | None = None
+        birth = now
+        for event in events:
+            # Those that came together are mostly of one kind and one second, and a clock that is asked
+            # the same again answers the same.
+            if (event.self_id, event.kind, event.time) != told:
+                told = event.self_id, event.kind, event.time
+                birth = self._birth(event, account, now)
+            born.append(birth)
+        return born
 
     def _birth(self, event: Event, account: int, now: float) -> float:
         time = event.time

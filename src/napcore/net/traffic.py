@@ -44,6 +44,9 @@ TICK = 1.0
 SLICE = 128
 """Links that are written to before other tasks have their turn: half a millisecond."""
 
+TELLING = OWN_META | {"notice.bot_offline"}
+"""Kinds that say something of their upstream."""
+
 LOSS_TEXTS = {
     "oldest": "its queue was full and the oldest had to go; it reads too slowly",
     "newest": "its queue was full and the newest were refused; it reads too slowly",
@@ -91,6 +94,9 @@ class Traffic:
     def take_batch(self, messages: list[bytes], link: UpstreamLink) -> None:
         """What one read from an upstream brought: events to route, answers to hand back."""
         events: list[Event] = []
+        known = link.self_ids
+        # Both change with a first sign of an account, a meta event or a notice: rare, and looked for.
+        dedup, offline = bool(self.dedup), self.accounts.any_offline
         for message in messages:
             try:
                 item = peek_frame(message)
@@ -101,23 +107,30 @@ class Traffic:
                 self.api.take_answer(item, link)
                 continue
             self_id = item.self_id
-            if self_id is not None and self_id not in link.self_ids:
+            if self_id not in known and self_id is not None:
                 self.see_account(self_id, link)
-            if item.kind in OWN_META:
-                self.consumed += 1
-                if item.kind == "meta_event.heartbeat":
-                    link.beat(item)
-                    self.accounts.report(self_id or link.account, _says_online(item))
-            elif item.kind == "notice.bot_offline":
-                self.accounts.report(self_id or link.account, False)
-            elif self.accounts.any_offline and item.post_type == "message":
-                self.accounts.report(self_id or link.account, True)
-            if self.dedup and self.dedup.repeated(item, self_id or link.account, link, time.monotonic()):
+                dedup = bool(self.dedup)
+            if item.kind in TELLING or offline:
+                self._take_news(item, self_id or link.account, link)
+                offline = self.accounts.any_offline
+            if dedup and self.dedup.repeated(item, self_id or link.account, link, time.monotonic()):
                 continue
             events.append(item)
         if events:
             self.received += len(events)
             self.route(events, link.account, self.ages.births(events, link.account, self.hub.clock()))
+
+    def _take_news(self, event: Event, account: int, link: UpstreamLink) -> None:
+        """What an event says of its upstream and of the account."""
+        if event.kind in OWN_META:
+            self.consumed += 1
+            if event.kind == "meta_event.heartbeat":
+                link.beat(event)
+                self.accounts.report(account, _says_online(event))
+        elif event.kind == "notice.bot_offline":
+            self.accounts.report(account, False)
+        elif event.post_type == "message":
+            self.accounts.report(account, True)
 
     def publish(self, events: list[Event]) -> Report:
         """Route events that did not come from an upstream."""
