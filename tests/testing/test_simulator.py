@@ -291,7 +291,10 @@ async def test_reply_latency_by_reply_by_mention_and_by_group() -> None:
         await sim.wait_connected()
         first = sim.events.group_message(5, 71)
         await sim.emit(first)
+        start = time.monotonic()
         await anyio.sleep(0.03)
+        # By our clock: uvloop's counts whole milliseconds, and may wake a little early by others.
+        apart = time.monotonic() - start
         await sim.emit(sim.events.group_message(5, 72))
         for message in (
             [{"type": "reply", "data": {"id": str(first["message_id"])}}],
@@ -302,8 +305,8 @@ async def test_reply_latency_by_reply_by_mention_and_by_group() -> None:
         await bot.call("send_group_msg", {"group_id": 6, "message": "nobody spoke there"})
         await bot.call("get_group_info", {"group_id": 5})
         by_reply, by_mention, by_group = sim.replies.latencies
-    assert by_reply >= 0.03
-    assert by_mention >= 0.03
+    assert by_reply >= apart
+    assert by_mention >= apart
     assert by_group < by_reply
 
 
