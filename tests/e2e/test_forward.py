@@ -101,4 +101,5 @@ async def test_a_wrong_token_is_told_and_disturbs_nobody(
         await stage.wait_for(lambda: event["message_id"] in easy.answered)
         assert strict.meta == strict.events == []
         (client,) = (client for client in stage.relay.statistics().clients if client.name == "strict")
-        assert (client.received, client.dropped, client.connects) == (1, {"hold": 1}, 0)
+        # Its event is held until it lets us in.
+        assert (client.received, client.queued, client.dropped, client.connects) == (1, 1, {}, 0)

@@ -79,11 +79,13 @@ async def test_a_client_that_never_reads(stage: Any) -> None:
 
         async def emit(first: int, last: int) -> None:
             """Event n is due n / RATE seconds after the start, whatever happened before."""
-            nonlocal peak
+            nonlocal peak, head, tail
             start = time.monotonic()
             number = first
             while number < last:
                 due = min(last, first + 1 + int((time.monotonic() - start) * RATE))
+                # Each with its own time: events that seem to grow old are held back as late.
+                head, tail = _around_the_id(sim)
                 for message_id in range(number, min(due, number + BATCH)):
                     await sim.emit(b"%b%d%b" % (head, message_id, tail))
                 number = min(due, number + BATCH)
