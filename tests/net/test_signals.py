@@ -27,6 +27,11 @@ import anyio
 
 from napcore import Relay, run
 
+def say(*words):
+    # In one piece: two threads speak.
+    sys.stdout.write(" ".join(map(str, words)) + "\\n")
+    sys.stdout.flush()
+
 def none(*numbers):
     raise NotImplementedError
 
@@ -47,22 +52,22 @@ ctypes.windll = Windll()
 def close():
     begun = time.monotonic()
     kept = Kernel32.handler(2)
-    print("kept", kept, time.monotonic() - begun < 4.9, flush=True)
+    say("kept", kept, time.monotonic() - begun < 4.9)
 
 async def main():
     async with Relay() as relay:
         await relay.listen("127.0.0.1", 0)
-        print("ready", flush=True)
+        say("ready")
         if sys.argv[3] == "close":
             thread = threading.Thread(target=close)
             thread.start()
         try:
             await anyio.sleep_forever()
         finally:
-            print("leaving", flush=True)
+            say("leaving")
 
 before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-print("returned", run(main, backend=sys.argv[1], use_uvloop=sys.argv[2] == "uvloop"), flush=True)
+say("returned", run(main, backend=sys.argv[1], use_uvloop=sys.argv[2] == "uvloop"))
 assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 assert Kernel32.handler is None
 """
