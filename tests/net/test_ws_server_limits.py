@@ -34,7 +34,7 @@ def guess(number: int) -> dict[str, str]:
 @pytest.fixture
 def far(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever dials is on another machine."""
-    monkeypatch.setattr(napcore.net.ws_server, "_address", lambda stream: "192.0.2.7")
+    monkeypatch.setattr(napcore.net.ws_server, "peer_address", lambda stream: "192.0.2.7")
 
 
 @asynccontextmanager
@@ -160,7 +160,7 @@ async def test_clients_that_take_all_places_leave_one_for_the_upstream(
 async def test_one_machine_cannot_take_all_places(monkeypatch: pytest.MonkeyPatch, decided: Any, dial: Any) -> None:
     monkeypatch.setattr(napcore.net.ws_server, "Capacity", partial(Capacity, per_network=1))
     address = "192.0.2.7"
-    monkeypatch.setattr(napcore.net.ws_server, "_address", lambda stream: address)
+    monkeypatch.setattr(napcore.net.ws_server, "peer_address", lambda stream: address)
     async with Relay() as relay:
         listener = await relay.listen("127.0.0.1", 0)
         async with dial(listener):

@@ -48,14 +48,11 @@ class Handshakes:
     """
 
     def __init__(self) -> None:
-        self.refused = 0
-        """Handshakes that were told to come again."""
         self._bucket = Bucket(HANDSHAKES, time.monotonic())
 
     def admit(self) -> bool:
         """Whether one more may be gone into now."""
         if self._bucket.wait(time.monotonic()) > 0.0:
-            self.refused += 1
             return False
         self._bucket.take()
         return True

@@ -15,6 +15,7 @@ from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
+from napcore.core import throttle
 from napcore.core.onebot import MAX_FRAME
 from napcore.errors import ConfigError
 from napcore.net.causes import dial_cause, status_cause
@@ -30,6 +31,7 @@ __all__ = (
     "close_data",
     "dial",
     "is_loopback",
+    "peer_address",
     "public_url",
 )
 
@@ -159,10 +161,12 @@ def public_url(url: str) -> str:
     return urlunsplit((parts.scheme, host + port, parts.path, urlencode(query, safe="*"), ""))
 
 
+def peer_address(stream: ByteStream) -> str:
+    """The peer's address; empty where it has none, which is a local socket."""
+    address = stream.extra(SocketAttribute.remote_address, None)
+    return str(address[0]) if isinstance(address, tuple) else ""
+
+
 def is_loopback(stream: ByteStream) -> bool:
     """Whether the peer is on this machine."""
-    address = stream.extra(SocketAttribute.remote_address, None)
-    if not isinstance(address, tuple):
-        return True
-    host = str(address[0]).removeprefix("::ffff:")
-    return host == "::1" or host.startswith("127.")
+    return throttle.is_loopback(peer_address(stream))

@@ -34,7 +34,7 @@ from napcore.net.http_head import HEAD_TIMEOUT, answer, read_head, wants_upgrade
 from napcore.net.link import Link
 from napcore.net.sockets import UPSTREAM_PATIENCE, bind, watch_peer
 from napcore.net.upstream import UpstreamLink
-from napcore.net.websocket import CLOSE, SILENT, close_data
+from napcore.net.websocket import CLOSE, SILENT, close_data, peer_address
 
 if TYPE_CHECKING:
     from napcore.net.relay import Relay
@@ -115,8 +115,8 @@ class Listener:
             if self._ssl_context is None:
                 await self._refuse(raw, Refused(503, "busy; try again", retry_after=1.0))
             return
-        if wait := self._throttle.shut_out(_address(raw), time.monotonic()):
-            refusal = self._too_many_guesses(_address(raw), wait)
+        if wait := self._throttle.shut_out(peer_address(raw), time.monotonic()):
+            refusal = self._too_many_guesses(peer_address(raw), wait)
             if self._ssl_context is None:
                 await self._refuse(raw, refusal)
             return
@@ -147,7 +147,7 @@ class Listener:
         data, request = head
         async with self._turn:
             await anyio.lowlevel.checkpoint()
-        decision = self._decide(request, _address(raw), place)
+        decision = self._decide(request, peer_address(raw), place)
         if isinstance(decision, Refused):
             if decision.status not in (429, 503):
                 _log.warning("connection from %s refused: %d %s", _peer(raw), decision.status, decision.text)
@@ -228,7 +228,7 @@ class Listener:
         relay = self._relay
         upstream = relay.upstreams.reverse(who.self_id or 0)
         if upstream is None:
-            await stream.send(frame(close_data(1013, "too many accounts"), CLOSE))
+            await _turn_away(stream, "too many accounts")
             return
         uplink = UpstreamLink(relay, upstream, masked=False, calls=who.calls)
         link = Link(upstream.name, stream, uplink.lane, uplink.take, client=False, early=early)
@@ -242,10 +242,10 @@ class Listener:
         relay = self._relay
         client = relay.traffic.clients.dial_in(who.name)
         if client is None:
-            await stream.send(frame(close_data(1013, "too many client names"), CLOSE))
+            await _turn_away(stream, "too many client names")
             return
         if who.events and relay.traffic.clients.crowded(client, who.self_id):
-            await stream.send(frame(close_data(1013, "too many accounts asked for"), CLOSE))
+            await _turn_away(stream, "too many accounts asked for")
             return
         try:
             session = relay.traffic.clients.session(client, who.self_id) if who.events else None
@@ -337,9 +337,8 @@ def _check_exposed(hosts: Sequence[str], token: str | None) -> None:
             )
 
 
-def _address(stream: SocketStream) -> str:
-    address = stream.extra(SocketAttribute.remote_address, None)
-    return str(address[0]) if isinstance(address, tuple) else ""
+async def _turn_away(stream: ByteStream, reason: str) -> None:
+    await stream.send(frame(close_data(1013, reason), CLOSE))
 
 
 def _peer(stream: Any) -> str:
