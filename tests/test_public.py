@@ -19,9 +19,10 @@ import pytest
 import napcore
 from napcore.core.admission import Door
 from napcore.core.config import Config
-from napcore.core.stats import CallStatistics, ClientStatistics, RelayStatistics
+from napcore.core.stats import CallStatistics, ClientStatistics, RelayStatistics, WorkerStatistics
 from napcore.net.client import RemoteClient
 from napcore.net.crossing import ThreadSubscription
+from napcore.net.handlers import Registration
 from napcore.net.local import Account, Subscription
 from napcore.net.upstream import Upstream
 from napcore.net.watchdog import Watchdog
@@ -31,7 +32,16 @@ DOCUMENTED = {
     "events": {"Event", "Request", "Response", "Segment", "peek", "peek_frame", "peek_request"},
     "messages": {"convert_event", "format_message", "parse_message", "plain_text"},
     "in process": {"Filter", "Hub", "HubClient", "Outcome", "Policy", "Report", "TextIndex"},
-    "over the network": {"Config", "Relay", "RelayThread", "load_config", "run", "start_thread", "watch_loop"},
+    "over the network": {
+        "Config",
+        "Relay",
+        "RelayThread",
+        "load_config",
+        "release_turn",
+        "run",
+        "start_thread",
+        "watch_loop",
+    },
     "errors": {
         "ActionFailed",
         "AmbiguousAccount",
@@ -52,6 +62,7 @@ LAZY = {
     "Relay": "napcore.net.relay",
     "RelayThread": "napcore.net.thread",
     "load_config": "napcore.edge.settings",
+    "release_turn": "napcore.net.workers",
     "run": "napcore.net.runner",
     "start_thread": "napcore.net.thread",
     "watch_loop": "napcore.net.watchdog",
@@ -62,11 +73,13 @@ REACHED = (
     ClientStatistics,
     Listener,
     RelayStatistics,
+    Registration,
     RemoteClient,
     Subscription,
     ThreadSubscription,
     Upstream,
     Watchdog,
+    WorkerStatistics,
 )
 """Classes users meet as results of public methods."""
 
@@ -186,6 +199,7 @@ def test_methods_are_looked_at() -> None:
         ("napcore._dispatch_py", "Report", 5),
         ("napcore.core.stats", "ClientStatistics", 13),
         ("napcore.core.stats", "CallStatistics", 8),
+        ("napcore.core.backlog", "WorkerStatistics", 8),
     ],
 )
 def test_every_field_is_documented(module: str, name: str, fields: int) -> None:

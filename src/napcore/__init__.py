@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from napcore.net.runner import run
     from napcore.net.thread import RelayThread, start_thread
     from napcore.net.watchdog import watch_loop
+    from napcore.net.workers import release_turn
 
 __all__ = (
     "COMPILED",
@@ -87,6 +88,7 @@ __all__ = (
     "peek_frame",
     "peek_request",
     "plain_text",
+    "release_turn",
     "run",
     "start_thread",
     "watch_loop",
@@ -99,6 +101,7 @@ _LAZY = {
     "Relay": "napcore.net.relay",
     "RelayThread": "napcore.net.thread",
     "load_config": "napcore.edge.settings",
+    "release_turn": "napcore.net.workers",
     "run": "napcore.net.runner",
     "start_thread": "napcore.net.thread",
     "watch_loop": "napcore.net.watchdog",

@@ -112,6 +112,33 @@ async def thread(config: napcore.Config) -> None:
         relay.publish(5)  # type: ignore[arg-type]
 
 
+async def handlers(relay: napcore.Relay) -> None:
+    @relay.on("message.group", "notice", groups={1}, commands="ping", ordered=False, lifetime="off")
+    async def one(event: napcore.Event) -> None: ...
+
+    assert_type(await one(event=napcore.peek(b"")), None)
+
+    @relay.on(filter=napcore.Filter(groups={1}), to_me=True)
+    def two(event: napcore.Event, relay: napcore.Relay) -> int:
+        assert_type(relay.send_sync(event, "hello"), int)
+        return 1
+
+    assert_type(two(napcore.peek(b""), relay), int)
+    relay.off(one)
+    napcore.release_turn()
+    assert_type(relay.statistics().handlers.failed, int)
+
+    relay.on(5)  # type: ignore[arg-type]
+    relay.on(grups={1})  # type: ignore[call-arg]
+    relay.on(groups={"1"})  # type: ignore[arg-type]
+
+    @relay.on()  # type: ignore[type-var]
+    async def three(event: int) -> None: ...
+
+    @relay.on()  # type: ignore[type-var]
+    async def four(event: napcore.Event, relay: int) -> None: ...
+
+
 async def answer() -> int:
     return 42
 

@@ -29,6 +29,7 @@ from napcore.errors import ConfigError
 from napcore.net.client import RemoteClient, Session
 from napcore.net.clients import HEARTBEAT
 from napcore.net.drain import drain
+from napcore.net.handlers import Handlers, Handling
 from napcore.net.local import Caller, Subscription, open_subscription
 from napcore.net.mailbox import Inbox
 from napcore.net.tasks import sheltered_tasks
@@ -36,6 +37,7 @@ from napcore.net.traffic import Traffic
 from napcore.net.upstream import Upstream
 from napcore.net.upstreams import Upstreams
 from napcore.net.websocket import check_url
+from napcore.net.workers import SLOW, WORKERS
 from napcore.net.ws_client import dial_session, dial_upstream
 from napcore.net.ws_server import Listener, open_listener
 from napcore.types import MessageFormat, Off
@@ -49,7 +51,7 @@ __all__ = ("Relay",)
 _log = logging.getLogger("napcore.relay")
 
 
-class Relay(Caller, anyio.AsyncContextManagerMixin):
+class Relay(Caller, Handling["Relay"], anyio.AsyncContextManagerMixin):
     """Events from upstreams to any number of clients, calls the other way; on asyncio or trio.
 
     Use it as ``async with Relay() as relay:`` or ``await task_group.start(relay.serve)``. It
@@ -65,10 +67,11 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
     most 20 and 5 at once), ``"safe"`` always, two numbers always and with these rates; what would
     wait for more than 20 s is refused.
     ``share_gets`` lets identical ``get_*`` calls share one answer: seconds for which it is good,
-    0 only while it is under way.
+    0 only while it is under way. ``workers`` is how many handlers (:meth:`on`) run at once; one that
+    takes ``slow`` seconds is told of in the log, and nothing waits for it any more.
 
     Raises:
-        ConfigError: ``send_rate`` or ``share_gets`` is none of these.
+        ConfigError: ``send_rate``, ``share_gets``, ``workers`` or ``slow`` is none of these.
         ValueError: ``memory_limit`` is 0, negative or NaN.
     """
 
@@ -79,12 +82,15 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
         call_timeout: float = 120.0,
         send_rate: SendRate = "auto",
         share_gets: float | Off = "off",
+        workers: int = WORKERS,
+        slow: float | Off = SLOW,
     ) -> None:
         self.failed: BaseException | None = None
         """A fault inside napcore, if one happened."""
         self.closing = False
         """Whether it is shutting down: nothing is dialled, nobody is let in, no call is sent any more."""
         self.traffic = Traffic(self, memory_limit, call_timeout, send_rate, share_gets)
+        self.handlers = self._handlers = Handlers(self, workers, slow)
         self.upstreams = Upstreams(self)
         self.listeners: list[Listener] = []
         self._numbers = count(1)
@@ -122,6 +128,7 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
             self._tasks.start_soon(self._guard, "the inbox", self.inbox.serve)
             self.traffic.hub.check_thread()
             self._tasks.start_soon(self._guard, "the clock", self.traffic.tick)
+            self.handlers.open()
             hurried = True
             try:
                 if self._on_entry is not None:
@@ -303,7 +310,9 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
         uptime = time.monotonic() - self._entered_at if self._tasks is not None else 0.0
         lag = self.watchdog.worst if self.watchdog is not None else 0.0
         listeners = tuple(listener.statistics() for listener in self.listeners)
-        return self.traffic.statistics(tuple(self.upstreams))._replace(uptime=uptime, loop_lag=lag, listeners=listeners)
+        return self.traffic.statistics(tuple(self.upstreams))._replace(
+            uptime=uptime, loop_lag=lag, listeners=listeners, handlers=self.handlers.statistics()
+        )
 
     # What its links and clients ask of it.
 
