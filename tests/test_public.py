@@ -33,9 +33,11 @@ DOCUMENTED = {
     "messages": {"convert_event", "format_message", "parse_message", "plain_text"},
     "in process": {"Filter", "Hub", "HubClient", "Outcome", "Policy", "Report", "TextIndex"},
     "over the network": {
+        "Bot",
         "Config",
         "Relay",
         "RelayThread",
+        "connect",
         "load_config",
         "release_turn",
         "run",
@@ -50,6 +52,7 @@ DOCUMENTED = {
         "CallTimeout",
         "ConfigError",
         "ConfigProblem",
+        "ConnectFailed",
         "ConnectionClosed",
         "NapcoreError",
         "NotSent",
@@ -58,9 +61,11 @@ DOCUMENTED = {
     "about itself": {"COMPILED", "__version__"},
 }
 LAZY = {
+    "Bot": "napcore.net.bot",
     "Config": "napcore.core.config",
     "Relay": "napcore.net.relay",
     "RelayThread": "napcore.net.thread",
+    "connect": "napcore.net.bot",
     "load_config": "napcore.edge.settings",
     "release_turn": "napcore.net.workers",
     "run": "napcore.net.runner",
@@ -283,6 +288,8 @@ def test_repr_of_a_relay_and_its_parts() -> None:
     url = f"ws://user:{SECRET}@127.0.0.1:3001/ws?access_token={SECRET}"
     upstream = relay.add_upstream(url, token=SECRET)
     client = relay.add_client("alice", url, token=SECRET)
+    bot = napcore.connect(url, token=SECRET)
+    assert "<Bot ws://127.0.0.1:3001/ws?access_token=*** connecting>" in clean(bot, bot.relay, bot.statistics())
     shown = clean(
         relay, upstream, client, relay.account(10001), relay.statistics(), upstream.name, Door(SECRET, SECRET)
     )

@@ -36,6 +36,7 @@ from napcore.errors import (
     CallTimeout,
     ConfigError,
     ConfigProblem,
+    ConnectFailed,
     ConnectionClosed,
     NapcoreError,
     NotSent,
@@ -46,6 +47,7 @@ from napcore.types import Outcome, Segment
 if TYPE_CHECKING:
     from napcore.core.config import Config
     from napcore.edge.settings import load_config
+    from napcore.net.bot import Bot, connect
     from napcore.net.relay import Relay
     from napcore.net.runner import run
     from napcore.net.thread import RelayThread, start_thread
@@ -57,11 +59,13 @@ __all__ = (
     "ActionFailed",
     "AmbiguousAccount",
     "BadEvent",
+    "Bot",
     "CallError",
     "CallTimeout",
     "Config",
     "ConfigError",
     "ConfigProblem",
+    "ConnectFailed",
     "ConnectionClosed",
     "Event",
     "Filter",
@@ -80,6 +84,7 @@ __all__ = (
     "Segment",
     "TextIndex",
     "__version__",
+    "connect",
     "convert_event",
     "format_message",
     "load_config",
@@ -97,9 +102,11 @@ __all__ = (
 __version__ = "0.1.0"
 
 _LAZY = {
+    "Bot": "napcore.net.bot",
     "Config": "napcore.core.config",
     "Relay": "napcore.net.relay",
     "RelayThread": "napcore.net.thread",
+    "connect": "napcore.net.bot",
     "load_config": "napcore.edge.settings",
     "release_turn": "napcore.net.workers",
     "run": "napcore.net.runner",

@@ -63,7 +63,8 @@ class Registration(Generic[Owner]):
 class Handling(Generic[Owner]):
     """What has handlers: a relay, or a bot."""
 
-    _handlers: Handlers
+    def _registering(self) -> Handlers:
+        raise NotImplementedError
 
     def on(
         self,
@@ -102,7 +103,8 @@ class Handling(Generic[Owner]):
             raise ConfigError(f'must be a number greater than 0, or "off", not {lifetime!r}', key="lifetime")
         seconds = math.inf if lifetime == "off" else lifetime
         found = _filter_of(kinds, filter, fields)
-        return Registration(partial(self._handlers.add, owner=self, filter=found, ordered=ordered, lifetime=seconds))
+        handlers = self._registering()
+        return Registration(partial(handlers.add, owner=self, filter=found, ordered=ordered, lifetime=seconds))
 
     def off(self, handler: Callable[..., object]) -> None:
         """Have a function called no more; events that wait for it are dropped, what it is at it brings to an end.
@@ -110,7 +112,7 @@ class Handling(Generic[Owner]):
         Raises:
             ValueError: it is no handler here.
         """
-        self._handlers.remove(handler)
+        self._registering().remove(handler)
 
 
 class HandlerSubscription(Subscription):

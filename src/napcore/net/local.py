@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,6 +20,7 @@ from napcore.core.policy import Policy
 from napcore.core.stats import ClientStatistics, add_up
 from napcore.dispatch import Event, peek_frame
 from napcore.errors import ActionFailed, AmbiguousAccount, CallTimeout, NotSent, OutcomeUnknown
+from napcore.net.actions import Actions
 from napcore.net.mailbox import current_wake
 from napcore.types import Segment
 
@@ -281,21 +282,19 @@ def _runs_a_loop() -> bool:
     return True
 
 
-class Account:
+class Account(Actions):
     """One account; every OneBot action is a method: ``await account.send_group_msg(group_id=1, message="hi")``."""
 
     def __init__(self, caller: Caller, self_id: int) -> None:
         self.self_id = self_id
         self._caller = caller
 
-    def __getattr__(self, action: str) -> Callable[..., Awaitable[Any]]:
-        if action.startswith("__"):
-            raise AttributeError(action)
+    async def call(self, action: str, params: Mapping[str, Any] | None = None, *, timeout: float = 30.0) -> Any:
+        """As ``Relay.call``, for this account."""
+        return await self._caller.call(action, params, self_id=self.self_id, timeout=timeout)
 
-        def call(**params: Any) -> Awaitable[Any]:
-            return self._caller.call(action, params, self_id=self.self_id)
-
-        return call
+    async def _act(self, action: str, params: dict[str, Any]) -> Any:
+        return await self.call(action, params)
 
     def __repr__(self) -> str:
         return f"<Account {self.self_id}>"

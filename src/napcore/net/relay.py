@@ -90,7 +90,7 @@ class Relay(Caller, Handling["Relay"], anyio.AsyncContextManagerMixin):
         self.closing = False
         """Whether it is shutting down: nothing is dialled, nobody is let in, no call is sent any more."""
         self.traffic = Traffic(self, memory_limit, call_timeout, send_rate, share_gets)
-        self.handlers = self._handlers = Handlers(self, workers, slow)
+        self.handlers = Handlers(self, workers, slow)
         self.upstreams = Upstreams(self)
         self.listeners: list[Listener] = []
         self._numbers = count(1)
@@ -359,6 +359,15 @@ class Relay(Caller, Handling["Relay"], anyio.AsyncContextManagerMixin):
             await work(*args)
         except Exception as error:
             self.fail(what, error)
+
+    @property
+    def running(self) -> bool:
+        """Whether it has been entered, and not been left."""
+        return self._tasks is not None
+
+    def _registering(self) -> Handlers:
+        self._check()
+        return self.handlers
 
     def _check(self) -> None:
         if self.failed is not None:
