@@ -8,6 +8,7 @@ import os
 
 cimport cython
 from cpython.bytes cimport _PyBytes_Resize, PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_SetFromErrno
 from cpython.list cimport PyList_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
@@ -393,6 +394,7 @@ cdef int64_t read_number(const uint8_t *data) noexcept:
 
 
 include "_reader.pxi"
+include "_poller.pxi"
 
 
 def flush_ready(list owners not None, double now):
