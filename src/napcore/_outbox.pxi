@@ -309,8 +309,10 @@ cdef class Outbox:
         """The client has all written events up to ``sequence``; returns how many are newly confirmed."""
         return self.confirm_to(sequence)
 
-    def take(self, double now, Py_ssize_t limit=0):
+    def take(self, double now, Py_ssize_t limit=0, list deadlines=None):
         """Hand over up to ``limit`` fresh payloads (0: all) in process; they count as confirmed.
+
+        ``deadlines`` gets, for each of them, the end of its lifetime on the clock of ``now``.
 
         Raises:
             ValueError: ``limit`` is negative.
@@ -325,6 +327,8 @@ cdef class Outbox:
             if self.drop_if_unfit(parcel, now):
                 continue
             taken.append(<object> parcel.payload)
+            if deadlines is not None:
+                deadlines.append(parcel.born + self.lifetimes[parcel.event_class])
             self.lane.waiting_from += 1
             self.skip_holes()
             self.lane.bytes_left += parcel.size

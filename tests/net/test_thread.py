@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -14,6 +15,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
+import napcore.net.crossing
 import napcore.net.mailbox
 from napcore import (
     BadEvent,
@@ -40,6 +42,16 @@ def thread(request: pytest.FixtureRequest) -> Iterator[RelayThread]:
     """A relay's thread, with its own backend; the test's loop is whatever it is."""
     with start_thread(LISTEN, backend=request.param, watchdog=False) as thread:
         yield thread
+
+
+class Clock:
+    """The clock of a loop that has stood still meanwhile."""
+
+    def __init__(self, ahead: float) -> None:
+        self._ahead = ahead
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self._ahead
 
 
 async def come_to(thread: RelayThread, condition: Callable[[RelayStatistics], object]) -> None:
@@ -244,6 +256,23 @@ async def test_the_bounds_of_a_subscription_hold_while_this_loop_stands_still(th
         assert seen == sorted(set(seen)), "in order, once each"
         assert seen[-1] == 1000
         assert events.missed == 999 - len(seen)
+
+
+async def test_what_crossed_over_is_dropped_past_its_lifetime(
+    thread: RelayThread, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with thread.subscribe(name="slow") as events:
+        for number in range(1, 11):
+            thread.publish(message(number))
+        thread.publish({"post_type": "notice", "notice_type": "group_upload", "self_id": 10001, "group_id": 5})
+        seen = [(await anext(events)).message_id for _ in range(3)]
+        assert 55 < events.deadline - time.monotonic() <= 60
+        monkeypatch.setattr(napcore.net.crossing, "time", Clock(61.0))
+        assert (await anext(events)).kind == "notice.group_upload"
+        assert 595 < events.deadline - time.monotonic() <= 600
+        assert seen == [1, 2, 3]
+        assert events.missed == 7
+    assert "client slow lost 7 events" in caplog.text
 
 
 async def test_iteration_ends_with_the_relay(thread: RelayThread) -> None:

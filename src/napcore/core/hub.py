@@ -59,13 +59,14 @@ class HubClient:
             self._hub.router.replace(self._row, **filter.rules())
         self._filter = filter
 
-    def take(self, limit: int = 0) -> list[Any]:
+    def take(self, limit: int = 0, deadlines: list[float] | None = None) -> list[Any]:
         """What waits, oldest first, at most ``limit`` (0 = all): Events, or bytes by ``form``.
 
-        Events past their lifetime are dropped here, counted as ``ttl``.
+        Events past their lifetime are dropped here, counted as ``ttl``. ``deadlines`` gets, for each
+        event that is returned, the end of its lifetime on the hub's clock.
         """
         self._hub.check_thread()
-        return self.outbox.take(self._hub.clock(), limit)
+        return self.outbox.take(self._hub.clock(), limit, deadlines)
 
     def statistics(self) -> ClientStatistics:
         """A snapshot of its ledger."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,8 @@ class Subscription:
     """Nothing is written for it: ``flush_ready`` hands it back."""
 
     def __init__(self, client: HubClient) -> None:
+        self.deadline = math.inf
+        """When the event that was iterated last is past its lifetime, on the clock of ``time.monotonic``."""
         self._client = client
         self._news = anyio.Event()
         self._closed = False
@@ -76,17 +79,22 @@ class Subscription:
         return self
 
     async def __anext__(self) -> Event:
-        batch = await self.batch(1)
+        deadlines: list[float] = []
+        batch = await self.batch(1, deadlines)
         if not batch:
             raise StopAsyncIteration
+        (self.deadline,) = deadlines
         return batch[0]
 
-    async def batch(self, limit: int) -> list[Event]:
-        """Up to ``limit`` events at once, oldest first; waits for the first. None at the end of the iteration."""
+    async def batch(self, limit: int, deadlines: list[float] | None = None) -> list[Event]:
+        """Up to ``limit`` events at once, oldest first; waits for the first. None at the end of the iteration.
+
+        ``deadlines`` gets, for each of them, when it is past its lifetime.
+        """
         # Before anything is taken, so that a cancellation here loses no event.
         await anyio.lowlevel.checkpoint()
         while True:
-            taken: list[Event] = self._client.take(limit)
+            taken: list[Event] = self._client.take(limit, deadlines)
             if taken or self._closed:
                 return taken
             self._news = anyio.Event()
