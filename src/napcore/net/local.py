@@ -11,6 +11,7 @@ import anyio
 import anyio.lowlevel
 
 from napcore.core.calls import Answer
+from napcore.core.conversation import is_in_group
 from napcore.core.filter import Filter
 from napcore.core.hub import HubClient
 from napcore.core.onebot import OWN_META
@@ -254,8 +255,7 @@ def reply_action(
         ValueError: the event came neither from a group nor from a user, or quoting was asked for and it
             has no ``message_id``.
     """
-    # A temporary session is private though it bears a group_id.
-    in_group = event.group_id is not None and event.kind not in ("message.private", "message_sent.private")
+    in_group = is_in_group(event)
     head: list[Segment] = []
     if quote:
         if event.message_id is None:
