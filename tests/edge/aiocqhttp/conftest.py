@@ -1,28 +1,26 @@
-"""aiocqhttp in this process, attached to a relay that a stand-in NapCat is linked to; without aiocqhttp all is skipped."""
+"""aiocqhttp in this process, attached to a relay that a stand-in NapCat is linked to; skipped without aiocqhttp."""
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import anyio
-import anyio.to_thread
 import pytest
 from blockbuster import BlockBuster
 
-import napcore
-from napcore.testing import Simulator
-from napcore.testing.change import Change
-
-ACCOUNT, OTHER = 10001, 10002
-PATIENCE = 10.0
-"""Seconds for anything that must happen."""
+HERE = Path(__file__).parent
 
 if importlib.util.find_spec("aiocqhttp") is None:
-    collect_ignore = [path.name for path in Path(__file__).parent.glob("test_*.py")]
+    collect_ignore = [path.name for path in HERE.glob("test_*.py") if path.name != "test_present.py"]
+else:
+    spec = importlib.util.spec_from_file_location("napcore_aiocqhttp_stage", HERE / "stage.py")
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules[spec.name] = stage = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(stage)
 
 
 @pytest.fixture(autouse=True)
@@ -40,54 +38,10 @@ def only_asyncio(request: pytest.FixtureRequest) -> None:
         pytest.skip("aiocqhttp runs on asyncio")
 
 
-class Seen(list[Any]):
-    """What handlers write down."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._change = Change()
-
-    def add(self, *items: Any) -> None:
-        self.extend(items)
-        self._change.notify()
-
-    async def wait_for(self, condition: Callable[[], object]) -> None:
-        await self._change.wait_for(lambda: bool(condition()), PATIENCE, lambda: f"not so, with {list(self)},")
-
-    async def wait(self, count: int) -> list[Any]:
-        """The first ``count`` of them, once there are so many."""
-        await self.wait_for(lambda: len(self) >= count)
-        return self[:count]
-
-
 @pytest.fixture
-def seen() -> Seen:
-    return Seen()
-
-
-@asynccontextmanager
-async def napcat(self_id: int = ACCOUNT, **options: Any) -> AsyncIterator[Simulator]:
-    """A stand-in NapCat that listens; heartbeats only if they are asked for."""
-    async with Simulator(self_id, **{"groups": [5, 6], "heartbeat": 1e6, **options}) as sim:
-        await sim.listen()
-        yield sim
-
-
-@asynccontextmanager
-async def relay_of(kind: str, *urls: str, **options: Any) -> AsyncIterator[Any]:
-    """A relay of one kind that dials ``urls``: in a thread of its own, on this loop, or not entered yet."""
-    config = napcore.Config.from_dict({"upstream": [{"url": url} for url in urls], **options})
-    async with AsyncExitStack() as exits:
-        if kind == "thread":
-            thread = napcore.start_thread(config, watchdog=False)
-            try:
-                yield thread
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await anyio.to_thread.run_sync(thread.stop)
-            return
-        relay = napcore.Relay.from_config(config)
-        yield await exits.enter_async_context(relay) if kind == "loop" else relay
+def seen() -> Any:
+    """What handlers write down."""
+    return stage.Seen()
 
 
 @pytest.fixture(params=["thread", "loop", "unentered"])

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from napcore.core.conversation import conversation
-from napcore.core.filter import Filter
+from napcore.core.filter import Combination, Filter
 from napcore.core.onebot import lifecycle
 from napcore.core.policy import Policy
 from napcore.dispatch import Event, peek
@@ -44,8 +44,10 @@ def served(relay: Relay | RelayThread) -> tuple[int, ...]:
 def with_meta_events(filter: Filter | None) -> Filter:
     """The filter, and lifecycle and heartbeats of the accounts it lets through: bots wait for those."""
     filter = filter or Filter()
-    if type(filter) is not Filter:
-        return filter | Filter(kinds={"meta_event"})
+    if isinstance(filter, Combination):
+        if filter.operator == "not":
+            return filter | Filter(kinds={"meta_event"})
+        return Combination(filter.operator, tuple(map(with_meta_events, filter.parts)))
     return replace(filter, kinds=POST_TYPES if filter.kinds is None else {*filter.kinds, "meta_event"})
 
 
@@ -119,6 +121,8 @@ class Feed:
 
         async with AsyncExitStack() as exits:
             if isinstance(self._relay, Relay) and not self._relay.inbox.is_open:
+                if self._relay.closing:
+                    raise RuntimeError("the relay has ended")
                 await exits.enter_async_context(self._relay)
             # Handlers find quart.current_app, as they do behind a WebSocket.
             await exits.enter_async_context(self._bot.server_app.app_context())
@@ -200,6 +204,8 @@ class Feed:
 
     def _look(self, *, first: bool = False) -> None:
         """Which accounts can be called now: the bot's table says so, and new ones are introduced."""
+        if self._stopping is None or self._stopping.is_set():
+            return
         before, self._served = self._served, tuple(filter(self._passes, served(self._relay)))
         for self_id in self._served:
             link = self._table.setdefault(str(self_id), AccountLink(self_id))

@@ -15,12 +15,16 @@ class _ToBot(logging.Handler):
         self._bot = bot
 
     def emit(self, record: logging.LogRecord) -> None:
-        if logging.getLogger().handlers or len(logging.getLogger("napcore").handlers) > 2:
+        own = [each for each in logging.getLogger("napcore").handlers if not isinstance(each, _SILENT)]
+        if own or logging.getLogger().handlers:
             # Somebody shows it already.
             return
         is_nonebot = type(self._bot).__module__.split(".")[0] == "nonebot"
         logger = logging.getLogger("nonebot") if is_nonebot else self._bot.logger
         logger.handle(record)
+
+
+_SILENT = (logging.NullHandler, _ToBot)
 
 
 def pass_warnings_on(bot: Any) -> Callable[[], None]:
