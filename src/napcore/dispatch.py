@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 __all__ = (
+    "CAN_POLL",
     "CAN_READ",
     "CAN_WRITE",
     "COMPILED",
@@ -23,6 +24,7 @@ __all__ = (
     "Buffer",
     "Event",
     "Outbox",
+    "Poller",
     "Reader",
     "Report",
     "Request",
@@ -39,9 +41,11 @@ __all__ = (
     "masked_frame",
     "parse_message",
     "peek",
+    "peek_batch",
     "peek_frame",
     "peek_request",
     "plain_text",
+    "runs",
     "sse_block",
 )
 
@@ -66,6 +70,7 @@ else:
 COMPILED: Final = _core.__name__ == "napcore._dispatch"
 """Whether the compiled core is in use."""
 
+CAN_POLL: Final = _wire.CAN_POLL
 CAN_READ: Final = _wire.CAN_READ
 CAN_WRITE: Final = _wire.CAN_WRITE
 CONTROL_LIMIT: Final = _core.CONTROL_LIMIT
@@ -77,6 +82,7 @@ Assembly = _wire.Assembly
 Buffer = _core.Buffer
 Event = _core.Event
 Outbox = _core.Outbox
+Poller = _wire.Poller
 Reader = _wire.Reader
 Report = _core.Report
 Request = _core.Request
@@ -93,7 +99,9 @@ join_frame = _core.join_frame
 masked_frame = _core.masked_frame
 parse_message = _core.parse_message
 peek = _core.peek
+peek_batch = _core.peek_batch
 peek_frame = _core.peek_frame
 peek_request = _core.peek_request
 plain_text = _core.plain_text
+runs = _core.runs
 sse_block = _core.sse_block

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -136,6 +137,9 @@ class UpstreamLink:
         self.lane = RequestLane(masked=masked)
         self._calls = calls
         self.self_ids: set[int] = set()
+        self.ordinary: set[int] = set()
+        """Those of them whose events are routed without a look."""
+        self.take_other = partial(relay.traffic.take_other, self)
         self.link: Link
         self.liveness = Liveness(0.0, patient=True)
         self.refused = False
