@@ -22,22 +22,18 @@ cdef class Outbox:
 
     At all times ``received == confirmed + unconfirmed + queued + sum(dropped.values())``.
 
-    Args:
+    Args (``math.inf`` is no limit):
         owner: whatever stands for the client; ``fan_out`` reports it as ready.
         max_events: bound on waiting events.
         max_bytes: bound on their bytes.
         max_frame: largest event taken, in bytes.
         overflow: at the bound evict the oldest, refuse the newest, or clear the lane and ask
             for the link to be closed (``close_code`` 1013).
-        message_ttl: seconds a message may wait.
-        notice_ttl: seconds a notice, meta event or unknown event may wait.
-        request_ttl: seconds a request may wait.
+        message_ttl, notice_ttl, request_ttl: seconds a message, a notice (or meta or unknown event), a request may wait.
         delivery: ``at_most_once`` or ``at_least_once``.
         catch_up_rate: late events that may go per second; four times the rate of the last 10
             seconds' other events if that is more. None is 50. Late is what was born more than 5
             seconds before it is gathered, and behind what is late more than 1 second.
-
-    ``math.inf`` is no limit.
 
     Raises:
         ValueError: a limit is 0, negative or NaN, or ``overflow`` or ``delivery`` is unknown.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import socket
 import threading
@@ -431,3 +432,97 @@ def test_a_mailbox_whose_loop_has_ended() -> None:
     assert len(mailbox) == 0
     with pytest.raises(RuntimeError):
         current_wake()
+
+
+# Opening later, accounts, and requests that are JSON already.
+
+
+@asynccontextmanager
+async def opened_later(config: Config) -> AsyncIterator[RelayThread]:
+    thread = await anyio.to_thread.run_sync(lambda: start_thread(config, watchdog=False, opens=False))
+    try:
+        yield thread
+    finally:
+        await anyio.to_thread.run_sync(thread.stop)
+
+
+async def test_what_subscribes_before_it_is_open_misses_nothing() -> None:
+    async with opened_later(LISTEN) as thread:
+        assert thread.urls == ()
+        async with thread.subscribe(Filter(kinds={"meta_event.lifecycle"})) as events, Simulator(10001) as sim:
+            await thread.open()
+            sim.connect(thread.urls[0])
+            with anyio.fail_after(10):
+                assert (await anext(events)).kind == "meta_event.lifecycle"
+
+
+async def test_upstreams_are_dialled_when_it_is_opened() -> None:
+    async with Simulator(10001) as sim:
+        config = Config.from_dict({"upstream": [{"url": await sim.listen()}]})
+        async with opened_later(config) as thread:
+            await thread.statistics()
+            assert sim.links == []
+            await thread.open()
+            await sim.wait_connected()
+
+
+async def test_a_port_that_is_taken_is_told_to_who_opens() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        config = Config.from_dict({"listen": {"host": "127.0.0.1", "port": taken.getsockname()[1]}})
+        async with opened_later(config) as thread:
+            with pytest.raises(OSError, match="in use"):
+                await thread.open()
+            assert thread.failed is None
+    with pytest.raises(RuntimeError, match="ended"):
+        await thread.open()
+
+
+async def test_accounts_that_come_and_go(thread: RelayThread) -> None:
+    news = thread.follow_accounts()
+    assert news.take() == []
+    with anyio.fail_after(10):
+        async with napcat(thread), Simulator(10001) as second:
+            await news.wait()
+            assert news.take() == [(10001, True)]
+            second.connect(thread.urls[0])
+            await second.wait_connected()
+            await come_to(thread, lambda found: sum(each.connects for each in found.upstreams) == 2)
+            late = thread.follow_accounts()
+            await late.wait()
+            assert late.take() == [(10001, True)]
+            # A second link of the same account is no news, nor is the end of one of two.
+            assert news.take() == []
+        await news.wait()
+        assert news.take() == [(10001, False)]
+
+
+async def test_a_request_that_is_json_already(thread: RelayThread) -> None:
+    async with napcat(thread) as sim:
+        answer = await thread.ask(b'{"action":"get_login_info","params":{},"echo":"7"}', self_id=10001)
+        assert answer.retcode is None
+        assert json.loads(answer.frame)["echo"] == "7"
+        answer = await thread.ask(b'{"action":"get_login_info","echo":[1]}', self_id=10002, timeout=None)
+        assert (answer.retcode, json.loads(answer.frame)["echo"]) == (1501, [1])
+        sim.on_call = lambda request: None
+        with pytest.raises(CallTimeout):
+            await thread.ask(b'{"action":"get_status"}', self_id=10001, timeout=0.01)
+        with pytest.raises(BadEvent):
+            await thread.ask(b"{}")
+    await anyio.to_thread.run_sync(thread.stop)
+    with pytest.raises(NotSent):
+        await thread.ask(b'{"action":"get_status"}')
+
+
+async def test_answers_to_what_comes_late_are_paced(thread: RelayThread, monkeypatch: pytest.MonkeyPatch) -> None:
+    pacing = thread._relay.traffic.api.pacing
+    async with thread.subscribe() as events:
+        for number in range(3):
+            thread.publish(message(number))
+        await anext(events)
+        assert not pacing.paces(10001, time.monotonic())
+        monkeypatch.setattr(napcore.net.crossing, "time", Clock(6.0))
+        await anext(events)
+        await thread.statistics()
+        assert pacing.paces(10001, time.monotonic())

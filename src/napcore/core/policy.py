@@ -96,6 +96,12 @@ class Policy:
         )
 
     @property
+    def lifetimes(self) -> tuple[float, float, float, float]:
+        """Seconds an event may wait, by its ``EventClass``."""
+        notice = float(self.notice_ttl)
+        return float(self.message_ttl), notice, float(self.request_ttl), notice
+
+    @property
     def window(self) -> float | None:
         """``max_in_flight`` as a number, None for the automatic rule."""
         return None if self.max_in_flight is None else float(self.max_in_flight)

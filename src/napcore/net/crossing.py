@@ -27,6 +27,12 @@ __all__ = ("BlockingCall", "LoopCall", "ThreadCall", "ThreadSubscription")
 BATCH: Final = 64
 """Events that cross over to the subscriber's loop at once."""
 
+LATE: Final = 5.0
+"""Seconds after which an event is catch-up, so that what answers it is paced (``send_rate``)."""
+
+TELL_AGAIN: Final = 10.0
+"""Seconds for which the relay is not told once more that an account's events are late."""
+
 _log = logging.getLogger("napcore.thread")
 
 
@@ -100,12 +106,14 @@ class ThreadSubscription:
     turn comes. Iteration ends when the subscription or the relay is closed.
     """
 
-    def __init__(self, mailbox: Mailbox) -> None:
+    def __init__(self, mailbox: Mailbox, policy: Policy | None = None) -> None:
         self.deadline = math.inf
         """When the event that was iterated last is past its lifetime, on the clock of ``time.monotonic``."""
         self._mailbox = mailbox
         self._events: deque[tuple[Event, float]] = deque()
         self._stale = 0
+        self._lifetimes = (policy or Policy()).lifetimes
+        self._told_late: dict[int, float] = {}
         self._asked = False
         self._over = False
         self._news = anyio.Event()
@@ -135,6 +143,7 @@ class ThreadSubscription:
             self._drop_stale(time.monotonic())
             if self._events:
                 event, self.deadline = self._events.popleft()
+                self._look_at_age(event, time.monotonic())
                 return event
             if self._over:
                 raise StopAsyncIteration
@@ -158,6 +167,15 @@ class ThreadSubscription:
             self._stale += dropped
             name = self._subscription.name if self._subscription is not None else ""
             _log.warning("client %s lost %d events: they were past their lifetime when its turn came", name, dropped)
+
+    def _look_at_age(self, event: Event, now: float) -> None:
+        """Have the answers to what comes late paced; the relay hears of it ahead of them."""
+        relay, self_id = self._relay, event.self_id
+        if self_id is None or relay is None or not now - self.deadline + self._lifetimes[event.event_class] > LATE:
+            return
+        if now >= self._told_late.get(self_id, 0.0):
+            self._told_late[self_id] = now + TELL_AGAIN
+            relay.inbox.post(partial(relay.traffic.api.pacing.disturb, self_id, now))
 
     async def wait_opened(self) -> None:
         """For ``RelayThread`` alone: wait until the relay routes events here.

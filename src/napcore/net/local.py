@@ -148,12 +148,19 @@ class PendingCall:
             CallTimeout: no answer within ``timeout`` seconds.
             ActionFailed, NotSent, OutcomeUnknown, AmbiguousAccount: as the answer says.
         """
+        return read_answer(self.action, await self.wait(timeout))
+
+    async def wait(self, timeout: float | None) -> Answer:
+        """The answer as it came.
+
+        Raises:
+            CallTimeout: none within ``timeout`` seconds.
+        """
         with anyio.move_on_after(timeout):
             await self._over.wait()
-        answer = self._answer
-        if answer is None:
+        if self._answer is None:
             raise CallTimeout(self.action, f"no answer within {timeout:g} s")
-        return read_answer(self.action, answer)
+        return self._answer
 
 
 class Unheard:

@@ -95,6 +95,8 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
         """Where other threads put what the relay's loop shall do."""
         self.watchdog: Watchdog | None = None
         """What watches its event loop, if anything does."""
+        self.opens_on_entry = True
+        """Whether it listens and dials as soon as it is entered; else that is what :meth:`open` is for."""
         self._on_entry: Callable[[], Awaitable[Any]] | None = None
 
     @classmethod
@@ -124,10 +126,8 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
             self._tasks.start_soon(self._guard, "the clock", self.traffic.tick)
             hurried = True
             try:
-                if self._on_entry is not None:
-                    await self._on_entry()
-                for upstream in self.upstreams.dialled:
-                    self._start_upstream(upstream)
+                if self.opens_on_entry:
+                    await self.open()
                 yield self
                 hurried = False
             finally:
@@ -148,6 +148,19 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
             await self._stopping.wait()
         if self.failed is not None:
             raise self.failed
+
+    async def open(self) -> None:
+        """Listen and dial as the configuration says; for a relay that was not to do so on entry.
+
+        Raises:
+            ConfigError, OSError: as :meth:`listen`.
+        """
+        self._running()
+        self.opens_on_entry = True
+        if self._on_entry is not None:
+            await self._on_entry()
+        for upstream in self.upstreams.dialled:
+            self._start_upstream(upstream)
 
     async def aclose(self) -> None:
         """Make :meth:`serve` return."""
@@ -201,7 +214,7 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
         self._check()
         upstream = Upstream(self, check_url(url), token=token, self_id=self_id, ssl_context=ssl_context)
         self.upstreams.add(upstream)
-        if self._tasks is not None:
+        if self._tasks is not None and self.opens_on_entry:
             self._start_upstream(upstream)
         return upstream
 
