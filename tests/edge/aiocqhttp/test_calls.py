@@ -13,14 +13,13 @@ from aiocqhttp import ActionFailed, ApiNotAvailable, CQHttp, Message, MessageSeg
 from napcore_aiocqhttp_stage import ACCOUNT, OTHER, PATIENCE, Seen, napcat, relay_of, until
 
 import napcore.aiocqhttp
-from napcore.edge.aiocqhttp.feed import served
 
 
 @asynccontextmanager
 async def attached(bot: Any, kind: str, *sims: Any, **options: Any) -> Any:
     async with relay_of(kind, *(sim.url for sim in sims), **options) as relay:
-        async with napcore.aiocqhttp.attach(bot, relay):
-            await until(lambda: len(served(relay)) == len(sims))
+        async with napcore.aiocqhttp.attach(bot, relay) as attached:
+            await until(lambda: len(attached._feed.served()) == len(sims))
             yield relay
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napcore.core.filter import Filter
 from napcore.core.policy import Policy
 from napcore.edge.aiocqhttp.calls import Calls
-from napcore.edge.aiocqhttp.feed import Feed, served, with_meta_events
+from napcore.edge.aiocqhttp.feed import Feed, with_meta_events
 from napcore.edge.aiocqhttp.handover import HandoverStatistics
 from napcore.edge.aiocqhttp.logs import pass_warnings_on
 from napcore.edge.aiocqhttp.spawned import note_down
@@ -152,7 +152,7 @@ def attach(
     if not {"_timeout_sec", "_api_clients"} <= vars(stock or object).keys():
         raise RuntimeError("this version of aiocqhttp is not known to this napcore, which knows 1.4")
     feed = Feed(bot, relay, with_meta_events(filter), policy, name)
-    calls = Calls(relay, lambda: served(relay), bot._wsr_api_clients, stock, stock._timeout_sec)
+    calls = Calls(relay, feed.served, bot._wsr_api_clients, stock, stock._timeout_sec)
     attached = Attached(bot, feed, calls)
     loop = bot._loop
     if loop is not None and loop.is_running():

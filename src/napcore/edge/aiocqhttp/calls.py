@@ -81,8 +81,9 @@ class Calls:
         behind_websocket: object = websocket
         if handled is not None or behind_websocket:
             return handled
-        only = next(iter(self._table.values())) if len(self._table) == 1 else None
-        return only.self_id if isinstance(only, AccountLink) else None
+        accounts = self._served()
+        dialled = {key for key, link in self._table.items() if not isinstance(link, AccountLink)}
+        return accounts[0] if len(accounts) == 1 and not dialled - {str(accounts[0])} else None
 
     def _translated(self, error: CallError, account: int) -> Any:
         import aiocqhttp

@@ -26,7 +26,7 @@ from napcore.net.thread import RelayThread
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ("Feed", "served", "with_meta_events")
+__all__ = ("Feed", "with_meta_events")
 
 LOOK: Final = 1.0
 """Seconds between looks at the accounts and at handlers that take long."""
@@ -34,11 +34,6 @@ LOOK: Final = 1.0
 POST_TYPES: Final = frozenset({"message", "message_sent", "notice", "request", "meta_event"})
 
 _log = logging.getLogger("napcore.aiocqhttp")
-
-
-def served(relay: Relay | RelayThread) -> tuple[int, ...]:
-    """The accounts that can be called now."""
-    return relay.accounts if isinstance(relay, RelayThread) else relay.traffic.accounts.served
 
 
 def with_meta_events(filter: Filter | None) -> Filter:
@@ -78,6 +73,12 @@ class Feed:
         """A snapshot."""
         missed = self._subscription.missed if self._subscription is not None else 0
         return (self._handover or Handover()).statistics(missed)
+
+    def served(self) -> tuple[int, ...]:
+        """The accounts that the bot can call now: those of its filter."""
+        relay = self._relay
+        found = relay.accounts if isinstance(relay, RelayThread) else relay.traffic.accounts.served
+        return tuple(filter(self._passes, found))
 
     async def start(self) -> None:
         """Begin; returns once events are routed here. Does nothing while it runs.
@@ -206,7 +207,7 @@ class Feed:
         """Which accounts can be called now: the bot's table says so, and new ones are introduced."""
         if self._stopping is None or self._stopping.is_set():
             return
-        before, self._served = self._served, tuple(filter(self._passes, served(self._relay)))
+        before, self._served = self._served, self.served()
         for self_id in self._served:
             link = self._table.setdefault(str(self_id), AccountLink(self_id))
             if not isinstance(link, AccountLink):
