@@ -169,8 +169,10 @@ class EventLane(Ledger):
         self._confirmed += count
         return count
 
-    def take(self, now: float, limit: int = 0) -> list[Any]:
+    def take(self, now: float, limit: int = 0, deadlines: list[float] | None = None) -> list[Any]:
         """Hand over up to ``limit`` fresh payloads (0: all) in process; they count as confirmed.
+
+        ``deadlines`` gets, for each of them, the end of its lifetime on the clock of ``now``.
 
         Raises:
             ValueError: ``limit`` is negative.
@@ -183,6 +185,8 @@ class EventLane(Ledger):
                 continue
             entry = self._lane.popleft()
             taken.append(entry.payload)
+            if deadlines is not None:
+                deadlines.append(self._deadline(entry))
             self._forget(entry)
             self._confirmed += 1
         return taken
@@ -288,8 +292,11 @@ class EventLane(Ledger):
     def _goes_late(self, entry: Entry, now: float) -> bool:
         return now - entry.born > (RECENT if self._catching_up else LATE)
 
+    def _deadline(self, entry: Entry) -> float:
+        return entry.born + self._ttl[EventClass(entry.event_class)]
+
     def _is_stale(self, entry: Entry, now: float) -> bool:
-        return entry.born + self._ttl[EventClass(entry.event_class)] <= now
+        return self._deadline(entry) <= now
 
     def _is_unfit(self, entry: Entry, now: float) -> bool:
         return self._is_stale(entry, now) or entry.size > self._max_frame

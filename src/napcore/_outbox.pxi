@@ -22,22 +22,18 @@ cdef class Outbox:
 
     At all times ``received == confirmed + unconfirmed + queued + sum(dropped.values())``.
 
-    Args:
+    Args (``math.inf`` is no limit):
         owner: whatever stands for the client; ``fan_out`` reports it as ready.
         max_events: bound on waiting events.
         max_bytes: bound on their bytes.
         max_frame: largest event taken, in bytes.
         overflow: at the bound evict the oldest, refuse the newest, or clear the lane and ask
             for the link to be closed (``close_code`` 1013).
-        message_ttl: seconds a message may wait.
-        notice_ttl: seconds a notice, meta event or unknown event may wait.
-        request_ttl: seconds a request may wait.
+        message_ttl, notice_ttl, request_ttl: seconds a message, a notice (or meta or unknown event), a request may wait.
         delivery: ``at_most_once`` or ``at_least_once``.
         catch_up_rate: late events that may go per second; four times the rate of the last 10
             seconds' other events if that is more. None is 50. Late is what was born more than 5
             seconds before it is gathered, and behind what is late more than 1 second.
-
-    ``math.inf`` is no limit.
 
     Raises:
         ValueError: a limit is 0, negative or NaN, or ``overflow`` or ``delivery`` is unknown.
@@ -309,8 +305,10 @@ cdef class Outbox:
         """The client has all written events up to ``sequence``; returns how many are newly confirmed."""
         return self.confirm_to(sequence)
 
-    def take(self, double now, Py_ssize_t limit=0):
+    def take(self, double now, Py_ssize_t limit=0, list deadlines=None):
         """Hand over up to ``limit`` fresh payloads (0: all) in process; they count as confirmed.
+
+        ``deadlines`` gets, for each of them, the end of its lifetime on the clock of ``now``.
 
         Raises:
             ValueError: ``limit`` is negative.
@@ -325,6 +323,8 @@ cdef class Outbox:
             if self.drop_if_unfit(parcel, now):
                 continue
             taken.append(<object> parcel.payload)
+            if deadlines is not None:
+                deadlines.append(parcel.born + self.lifetimes[parcel.event_class])
             self.lane.waiting_from += 1
             self.skip_holes()
             self.lane.bytes_left += parcel.size

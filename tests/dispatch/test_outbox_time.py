@@ -68,6 +68,19 @@ def test_fan_out_knows_when_events_were_born(core: Any, event: Callable[..., Any
     assert router.sequence == 3
 
 
+def test_taking_tells_until_when_each_event_is_worth_handling(core: Any) -> None:
+    outbox = core.Outbox(message_ttl=60.0, notice_ttl=600.0, request_ttl=math.inf)
+    for number, event_class in enumerate((MESSAGE, NOTICE, REQUEST, META), 1):
+        outbox.offer(b"%d" % number, event_class, number, 100.0, born=95.0)
+    outbox.offer(b"5", MESSAGE, 5, 100.0, born=41.0)
+    deadlines: list[float] = []
+    assert numbers(outbox.take(100.0, 3, deadlines)) == [1, 2, 3]
+    assert deadlines == [155.0, 695.0, math.inf]
+    assert numbers(outbox.take(101.0, 0, deadlines)) == [4]
+    assert deadlines[3:] == [695.0]
+    assert outbox.dropped == {"ttl": 1}
+
+
 # The pace of catching up
 
 

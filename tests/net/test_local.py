@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from typing import Any
 
 import anyio
@@ -51,6 +52,15 @@ async def test_a_subscription_has_a_filter_a_name_and_bounds(message: Any) -> No
             assert (statistics.name, statistics.self_id, statistics.dropped) == ("six", None, {"oldest": 3})
             assert relay.statistics().clients == (statistics,)
         assert relay.statistics().clients == ()
+
+
+async def test_a_subscription_tells_until_when_its_last_event_is_worth_handling(message: Any) -> None:
+    async with Relay() as relay, relay.subscribe(policy=Policy(message_ttl=30.0)) as subscription:
+        assert subscription.deadline == math.inf
+        before = time.monotonic()
+        relay.publish(message(1))
+        await anext(subscription)
+        assert before + 30 <= subscription.deadline <= time.monotonic() + 30
 
 
 async def test_a_subscription_wakes_when_something_comes(message: Any) -> None:

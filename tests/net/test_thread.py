@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -14,6 +16,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
+import napcore.net.crossing
 import napcore.net.mailbox
 from napcore import (
     BadEvent,
@@ -40,6 +43,16 @@ def thread(request: pytest.FixtureRequest) -> Iterator[RelayThread]:
     """A relay's thread, with its own backend; the test's loop is whatever it is."""
     with start_thread(LISTEN, backend=request.param, watchdog=False) as thread:
         yield thread
+
+
+class Clock:
+    """The clock of a loop that has stood still meanwhile."""
+
+    def __init__(self, ahead: float) -> None:
+        self._ahead = ahead
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self._ahead
 
 
 async def come_to(thread: RelayThread, condition: Callable[[RelayStatistics], object]) -> None:
@@ -174,6 +187,16 @@ async def test_calls_from_this_loop(thread: RelayThread) -> None:
         assert sim.called == 53
 
 
+async def test_the_accounts_that_can_be_called(thread: RelayThread) -> None:
+    assert thread.accounts == ()
+    thread.publish(message(1, self_id=10002))
+    async with napcat(thread):
+        await come_to(thread, lambda found: len(found.accounts) == 2)
+        assert thread.accounts == (10001,)
+    await come_to(thread, lambda found: not any(upstream.state == "connected" for upstream in found.upstreams))
+    assert thread.accounts == ()
+
+
 async def test_a_call_nobody_answers(thread: RelayThread) -> None:
     async with napcat(thread) as sim:
         sim.on_call = lambda request: None
@@ -234,6 +257,23 @@ async def test_the_bounds_of_a_subscription_hold_while_this_loop_stands_still(th
         assert seen == sorted(set(seen)), "in order, once each"
         assert seen[-1] == 1000
         assert events.missed == 999 - len(seen)
+
+
+async def test_what_crossed_over_is_dropped_past_its_lifetime(
+    thread: RelayThread, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with thread.subscribe(name="slow") as events:
+        for number in range(1, 11):
+            thread.publish(message(number))
+        thread.publish({"post_type": "notice", "notice_type": "group_upload", "self_id": 10001, "group_id": 5})
+        seen = [(await anext(events)).message_id for _ in range(3)]
+        assert 55 < events.deadline - time.monotonic() <= 60
+        monkeypatch.setattr(napcore.net.crossing, "time", Clock(61.0))
+        assert (await anext(events)).kind == "notice.group_upload"
+        assert 595 < events.deadline - time.monotonic() <= 600
+        assert seen == [1, 2, 3]
+        assert events.missed == 7
+    assert "client slow lost 7 events" in caplog.text
 
 
 async def test_iteration_ends_with_the_relay(thread: RelayThread) -> None:
@@ -392,3 +432,97 @@ def test_a_mailbox_whose_loop_has_ended() -> None:
     assert len(mailbox) == 0
     with pytest.raises(RuntimeError):
         current_wake()
+
+
+# Opening later, accounts, and requests that are JSON already.
+
+
+@asynccontextmanager
+async def opened_later(config: Config) -> AsyncIterator[RelayThread]:
+    thread = await anyio.to_thread.run_sync(lambda: start_thread(config, watchdog=False, opens=False))
+    try:
+        yield thread
+    finally:
+        await anyio.to_thread.run_sync(thread.stop)
+
+
+async def test_what_subscribes_before_it_is_open_misses_nothing() -> None:
+    async with opened_later(LISTEN) as thread:
+        assert thread.urls == ()
+        async with thread.subscribe(Filter(kinds={"meta_event.lifecycle"})) as events, Simulator(10001) as sim:
+            await thread.open()
+            sim.connect(thread.urls[0])
+            with anyio.fail_after(10):
+                assert (await anext(events)).kind == "meta_event.lifecycle"
+
+
+async def test_upstreams_are_dialled_when_it_is_opened() -> None:
+    async with Simulator(10001) as sim:
+        config = Config.from_dict({"upstream": [{"url": await sim.listen()}]})
+        async with opened_later(config) as thread:
+            await thread.statistics()
+            assert sim.links == []
+            await thread.open()
+            await sim.wait_connected()
+
+
+async def test_a_port_that_is_taken_is_told_to_who_opens() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        config = Config.from_dict({"listen": {"host": "127.0.0.1", "port": taken.getsockname()[1]}})
+        async with opened_later(config) as thread:
+            with pytest.raises(OSError, match="in use"):
+                await thread.open()
+            assert thread.failed is None
+    with pytest.raises(RuntimeError, match="ended"):
+        await thread.open()
+
+
+async def test_accounts_that_come_and_go(thread: RelayThread) -> None:
+    news = thread.follow_accounts()
+    assert news.take() == []
+    with anyio.fail_after(10):
+        async with napcat(thread), Simulator(10001) as second:
+            await news.wait()
+            assert news.take() == [(10001, True)]
+            second.connect(thread.urls[0])
+            await second.wait_connected()
+            await come_to(thread, lambda found: sum(each.connects for each in found.upstreams) == 2)
+            late = thread.follow_accounts()
+            await late.wait()
+            assert late.take() == [(10001, True)]
+            # A second link of the same account is no news, nor is the end of one of two.
+            assert news.take() == []
+        await news.wait()
+        assert news.take() == [(10001, False)]
+
+
+async def test_a_request_that_is_json_already(thread: RelayThread) -> None:
+    async with napcat(thread) as sim:
+        answer = await thread.ask(b'{"action":"get_login_info","params":{},"echo":"7"}', self_id=10001)
+        assert answer.retcode is None
+        assert json.loads(answer.frame)["echo"] == "7"
+        answer = await thread.ask(b'{"action":"get_login_info","echo":[1]}', self_id=10002, timeout=None)
+        assert (answer.retcode, json.loads(answer.frame)["echo"]) == (1501, [1])
+        sim.on_call = lambda request: None
+        with pytest.raises(CallTimeout):
+            await thread.ask(b'{"action":"get_status"}', self_id=10001, timeout=0.01)
+        with pytest.raises(BadEvent):
+            await thread.ask(b"{}")
+    await anyio.to_thread.run_sync(thread.stop)
+    with pytest.raises(NotSent):
+        await thread.ask(b'{"action":"get_status"}')
+
+
+async def test_answers_to_what_comes_late_are_paced(thread: RelayThread, monkeypatch: pytest.MonkeyPatch) -> None:
+    pacing = thread._relay.traffic.api.pacing
+    async with thread.subscribe() as events:
+        for number in range(3):
+            thread.publish(message(number))
+        await anext(events)
+        assert not pacing.paces(10001, time.monotonic())
+        monkeypatch.setattr(napcore.net.crossing, "time", Clock(6.0))
+        await anext(events)
+        await thread.statistics()
+        assert pacing.paces(10001, time.monotonic())

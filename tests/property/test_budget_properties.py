@@ -124,7 +124,12 @@ class Budgets(RuleBasedStateMachine):
     @rule(choice=st.integers(0, 9), limit=st.integers(0, 2))
     def take(self, choice: int, limit: int) -> None:
         if boxes := self.boxes(choice):
-            self.same([[getattr(item, "raw", item) for item in box.take(self.now, limit)] for box in boxes])
+            deadlines: list[list[float]] = [[] for _ in boxes]
+            taken = [box.take(self.now, limit, each) for box, each in zip(boxes, deadlines, strict=True)]
+            self.same([[getattr(item, "raw", item) for item in items] for items in taken])
+            self.same(deadlines)
+            assert len(deadlines[0]) == len(taken[0])
+            assert all(deadline > self.now for deadline in deadlines[0])
 
     @rule(choice=st.integers(0, 9), refused_size=st.booleans())
     def lose_link(self, choice: int, refused_size: bool) -> None:

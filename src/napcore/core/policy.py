@@ -103,6 +103,12 @@ class Policy:
         return float(self.request_ttl if kind == EventClass.REQUEST else self.notice_ttl)
 
     @property
+    def lifetimes(self) -> tuple[float, float, float, float]:
+        """Seconds an event may wait, by its ``EventClass``."""
+        notice = float(self.notice_ttl)
+        return float(self.message_ttl), notice, float(self.request_ttl), notice
+
+    @property
     def window(self) -> float | None:
         """``max_in_flight`` as a number, None for the automatic rule."""
         return None if self.max_in_flight is None else float(self.max_in_flight)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from napcore.core.stats import AccountStatistics
@@ -32,6 +32,8 @@ class Accounts:
         self._remote: set[int] = set()  # have been served by a link
         self._local: set[int] = set()  # have only been published in this process
         self._offline: set[int] = set()
+        self.watchers: list[Callable[[int, bool], object]] = []
+        """Called with an account that has got its first link, and True; or has lost its last one, and False."""
 
     def __contains__(self, self_id: int) -> bool:
         return self_id in self._links
@@ -64,13 +66,17 @@ class Accounts:
             self._remote.add(self_id)
             self._local.discard(self_id)
             self._offline.discard(self_id)
+            if len(links) == 1:
+                self._tell(self_id, True)
         return new
 
     def lose(self, link: UpstreamLink) -> None:
         """``link`` is gone."""
-        for links in self._links.values():
+        for self_id, links in self._links.items():
             if link in links:
                 links.remove(link)
+                if not links:
+                    self._tell(self_id, False)
 
     def report(self, self_id: int, online: bool) -> None:
         """What the upstream says of the account: whether QQ has it online."""
@@ -97,6 +103,11 @@ class Accounts:
                 return link
         return None
 
+    @property
+    def served(self) -> tuple[int, ...]:
+        """Those a link takes calls for now. From any thread."""
+        return tuple(self_id for self_id in self if self.link(self_id) is not None)
+
     def online(self, self_id: int) -> bool:
         """Whether it is served now and its upstream has not said otherwise."""
         return self.state(self_id) == "online"
@@ -113,3 +124,7 @@ class Accounts:
     def statistics(self) -> tuple[AccountStatistics, ...]:
         """A snapshot."""
         return tuple(AccountStatistics(self_id, self.online(self_id), self.state(self_id)) for self_id in self._links)
+
+    def _tell(self, self_id: int, linked: bool) -> None:
+        for watcher in self.watchers:
+            watcher(self_id, linked)

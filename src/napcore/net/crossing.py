@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import threading
+import time
 from collections import deque
 from functools import partial
 from typing import Any, Final
@@ -23,6 +26,14 @@ __all__ = ("BlockingCall", "LoopCall", "ThreadCall", "ThreadSubscription")
 
 BATCH: Final = 64
 """Events that cross over to the subscriber's loop at once."""
+
+LATE: Final = 5.0
+"""Seconds after which an event is catch-up, so that what answers it is paced (``send_rate``)."""
+
+TELL_AGAIN: Final = 10.0
+"""Seconds for which the relay is not told once more that an account's events are late."""
+
+_log = logging.getLogger("napcore.thread")
 
 
 class ThreadCall:
@@ -91,12 +102,18 @@ class ThreadSubscription:
     """Events from a relay in another thread: ``async for event in subscription``.
 
     They wait in the relay's queue, with the bounds of its policy; a batch of up to 64 is on its
-    way to the subscriber. Iteration ends when the subscription or the relay is closed.
+    way to the subscriber, whose events are dropped too if they are past their lifetime when their
+    turn comes. Iteration ends when the subscription or the relay is closed.
     """
 
-    def __init__(self, mailbox: Mailbox) -> None:
+    def __init__(self, mailbox: Mailbox, policy: Policy | None = None) -> None:
+        self.deadline = math.inf
+        """When the event that was iterated last is past its lifetime, on the clock of ``time.monotonic``."""
         self._mailbox = mailbox
-        self._events: deque[Event] = deque()
+        self._events: deque[tuple[Event, float]] = deque()
+        self._stale = 0
+        self._lifetimes = (policy or Policy()).lifetimes
+        self._told_late: dict[int, float] = {}
         self._asked = False
         self._over = False
         self._news = anyio.Event()
@@ -114,7 +131,7 @@ class ThreadSubscription:
     @property
     def missed(self) -> int:
         """Events lost so far, for whatever reason."""
-        return self._subscription.missed if self._subscription is not None else 0
+        return self._stale + (self._subscription.missed if self._subscription is not None else 0)
 
     def __aiter__(self) -> ThreadSubscription:
         return self
@@ -122,7 +139,12 @@ class ThreadSubscription:
     async def __anext__(self) -> Event:
         # Before anything is taken, so that a cancellation here loses no event.
         await anyio.lowlevel.checkpoint()
-        while not self._events:
+        while True:
+            self._drop_stale(time.monotonic())
+            if self._events:
+                event, self.deadline = self._events.popleft()
+                self._look_at_age(event, time.monotonic())
+                return event
             if self._over:
                 raise StopAsyncIteration
             self._news = anyio.Event()
@@ -132,9 +154,28 @@ class ThreadSubscription:
                 if relay is None or not relay.inbox.post(self._feed):
                     raise StopAsyncIteration
             await self._news.wait()
-        return self._events.popleft()
 
     # On the subscriber's loop.
+
+    def _drop_stale(self, now: float) -> None:
+        """Drop what was on its way here while this loop stood still."""
+        dropped = 0
+        while self._events and self._events[0][1] <= now:
+            self._events.popleft()
+            dropped += 1
+        if dropped:
+            self._stale += dropped
+            name = self._subscription.name if self._subscription is not None else ""
+            _log.warning("client %s lost %d events: they were past their lifetime when its turn came", name, dropped)
+
+    def _look_at_age(self, event: Event, now: float) -> None:
+        """Have the answers to what comes late paced; the relay hears of it ahead of them."""
+        relay, self_id = self._relay, event.self_id
+        if self_id is None or relay is None or not now - self.deadline + self._lifetimes[event.event_class] > LATE:
+            return
+        if now >= self._told_late.get(self_id, 0.0):
+            self._told_late[self_id] = now + TELL_AGAIN
+            relay.inbox.post(partial(relay.traffic.api.pacing.disturb, self_id, now))
 
     async def wait_opened(self) -> None:
         """For ``RelayThread`` alone: wait until the relay routes events here.
@@ -150,9 +191,9 @@ class ThreadSubscription:
         """For ``RelayThread`` alone: wait until the relay has let go of it."""
         await self._ended.wait()
 
-    def _take(self, events: list[Event]) -> None:
+    def _take(self, events: list[Event], deadlines: list[float]) -> None:
         self._asked = False
-        self._events.extend(events)
+        self._events.extend(zip(events, deadlines, strict=True))
         self._news.set()
 
     def _open(self, error: Exception | None = None) -> None:
@@ -179,11 +220,12 @@ class ThreadSubscription:
                             self._wanted = anyio.Event()
                             await self._wanted.wait()
                             continue
-                        events = await self._subscription.batch(BATCH)
+                        deadlines: list[float] = []
+                        events = await self._subscription.batch(BATCH, deadlines)
                         if not events:
                             return
                         self._hungry = False
-                        self._mailbox.post(partial(self._take, events))
+                        self._mailbox.post(partial(self._take, events, deadlines))
         except (ValueError, RuntimeError) as error:
             # ConfigError is a ValueError.
             self._mailbox.post(partial(self._open, error))

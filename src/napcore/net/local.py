@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -52,6 +53,8 @@ class Subscription:
     """Nothing is written for it: ``flush_ready`` hands it back."""
 
     def __init__(self, client: HubClient) -> None:
+        self.deadline = math.inf
+        """When the event that was iterated last is past its lifetime, on the clock of ``time.monotonic``."""
         self._client = client
         self._news = anyio.Event()
         self._closed = False
@@ -93,17 +96,22 @@ class Subscription:
         return self
 
     async def __anext__(self) -> Event:
-        batch = await self.batch(1)
+        deadlines: list[float] = []
+        batch = await self.batch(1, deadlines)
         if not batch:
             raise StopAsyncIteration
+        (self.deadline,) = deadlines
         return batch[0]
 
-    async def batch(self, limit: int) -> list[Event]:
-        """Up to ``limit`` events at once, oldest first; waits for the first. None at the end of the iteration."""
+    async def batch(self, limit: int, deadlines: list[float] | None = None) -> list[Event]:
+        """Up to ``limit`` events at once, oldest first; waits for the first. None at the end of the iteration.
+
+        ``deadlines`` gets, for each of them, when it is past its lifetime.
+        """
         # Before anything is taken, so that a cancellation here loses no event.
         await anyio.lowlevel.checkpoint()
         while True:
-            taken: list[Event] = self._client.take(limit)
+            taken: list[Event] = self._client.take(limit, deadlines)
             if taken or self._closed:
                 return taken
             self._news = anyio.Event()
@@ -171,12 +179,19 @@ class PendingCall:
             CallTimeout: no answer within ``timeout`` seconds.
             ActionFailed, NotSent, OutcomeUnknown, AmbiguousAccount: as the answer says.
         """
+        return read_answer(self.action, await self.wait(timeout))
+
+    async def wait(self, timeout: float | None) -> Answer:
+        """The answer as it came.
+
+        Raises:
+            CallTimeout: none within ``timeout`` seconds.
+        """
         with anyio.move_on_after(timeout):
             await self._over.wait()
-        answer = self._answer
-        if answer is None:
+        if self._answer is None:
             raise CallTimeout(self.action, f"no answer within {timeout:g} s")
-        return read_answer(self.action, answer)
+        return self._answer
 
 
 class Unheard:

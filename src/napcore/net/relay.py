@@ -18,13 +18,13 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from napcore.core.admission import Door
 from napcore.core.filter import Filter
-from napcore.core.hub import MEMORY_LIMIT
+from napcore.core.hub import MEMORY_LIMIT, as_event
 from napcore.core.message import check_message_format
 from napcore.core.onebot import NAME
 from napcore.core.pacing import SendRate
 from napcore.core.policy import Policy
 from napcore.core.stats import RelayStatistics
-from napcore.dispatch import Event, Report, peek
+from napcore.dispatch import Event, Report
 from napcore.errors import ConfigError
 from napcore.net.client import RemoteClient, Session
 from napcore.net.clients import HEARTBEAT
@@ -32,7 +32,7 @@ from napcore.net.drain import drain
 from napcore.net.handlers import Handlers, Handling
 from napcore.net.local import Caller, Subscription, open_subscription
 from napcore.net.mailbox import Inbox
-from napcore.net.tasks import sheltered_tasks
+from napcore.net.tasks import scoped, sheltered_tasks
 from napcore.net.traffic import Traffic
 from napcore.net.upstream import Upstream
 from napcore.net.upstreams import Upstreams
@@ -101,6 +101,8 @@ class Relay(Caller, Handling["Relay"], anyio.AsyncContextManagerMixin):
         """Where other threads put what the relay's loop shall do."""
         self.watchdog: Watchdog | None = None
         """What watches its event loop, if anything does."""
+        self.opens_on_entry = True
+        """Whether it listens and dials as soon as it is entered; else that is what :meth:`open` is for."""
         self._on_entry: Callable[[], Awaitable[Any]] | None = None
 
     @classmethod
@@ -131,10 +133,8 @@ class Relay(Caller, Handling["Relay"], anyio.AsyncContextManagerMixin):
             self.handlers.open()
             hurried = True
             try:
-                if self._on_entry is not None:
-                    await self._on_entry()
-                for upstream in self.upstreams.dialled:
-                    self._start_upstream(upstream)
+                if self.opens_on_entry:
+                    await self.open()
                 yield self
                 hurried = False
             finally:
@@ -155,6 +155,19 @@ class Relay(Caller, Handling["Relay"], anyio.AsyncContextManagerMixin):
             await self._stopping.wait()
         if self.failed is not None:
             raise self.failed
+
+    async def open(self) -> None:
+        """Listen and dial as the configuration says; for a relay that was not to do so on entry.
+
+        Raises:
+            ConfigError, OSError: as :meth:`listen`.
+        """
+        self._running()
+        self.opens_on_entry = True
+        if self._on_entry is not None:
+            await self._on_entry()
+        for upstream in self.upstreams.dialled:
+            self._start_upstream(upstream)
 
     async def aclose(self) -> None:
         """Make :meth:`serve` return."""
@@ -208,7 +221,7 @@ class Relay(Caller, Handling["Relay"], anyio.AsyncContextManagerMixin):
         self._check()
         upstream = Upstream(self, check_url(url), token=token, self_id=self_id, ssl_context=ssl_context)
         self.upstreams.add(upstream)
-        if self._tasks is not None:
+        if self._tasks is not None and self.opens_on_entry:
             self._start_upstream(upstream)
         return upstream
 
@@ -277,7 +290,7 @@ class Relay(Caller, Handling["Relay"], anyio.AsyncContextManagerMixin):
             BadEvent: not a JSON object, or not an event.
         """
         self._running()
-        return self.traffic.publish([_as_event(event)])
+        return self.traffic.publish([as_event(event)])
 
     def publish_threadsafe(self, event: Event | bytes | dict[str, Any]) -> None:
         """Have an event routed as :meth:`publish` does, from any thread; does not wait.
@@ -286,7 +299,7 @@ class Relay(Caller, Handling["Relay"], anyio.AsyncContextManagerMixin):
             BadEvent: not a JSON object, or not an event.
             RuntimeError: the relay is not running, or its loop has not come round for 65,536 events.
         """
-        self.inbox.publish(_as_event(event))
+        self.inbox.publish(as_event(event))
 
     def stop_threadsafe(self) -> None:
         """As :meth:`aclose`, from any thread."""
@@ -320,7 +333,7 @@ class Relay(Caller, Handling["Relay"], anyio.AsyncContextManagerMixin):
         """Keep a link to a client we dial, unless it is shutting down."""
         if not self.closing:
             session.scope = anyio.CancelScope()
-            self.start(f"client {session.label}", _scoped, session, dial_session)
+            self.start(f"client {session.label}", scoped, session, dial_session)
 
     async def remove_client(self, client: RemoteClient) -> None:
         """Close a client's links and forget it."""
@@ -347,7 +360,7 @@ class Relay(Caller, Handling["Relay"], anyio.AsyncContextManagerMixin):
     def _start_upstream(self, upstream: Upstream) -> None:
         if not self.closing:
             upstream.scope = anyio.CancelScope()
-            self.start(f"upstream {upstream.name}", _scoped, upstream, dial_upstream)
+            self.start(f"upstream {upstream.name}", scoped, upstream, dial_upstream)
 
     def start(self, what: str, work: Callable[..., Awaitable[None]], *args: Any) -> None:
         """Start a task of its own for ``what``, unless it has ended."""
@@ -380,15 +393,3 @@ class Relay(Caller, Handling["Relay"], anyio.AsyncContextManagerMixin):
         if self._tasks is None:
             raise RuntimeError("the relay is not running; enter it with 'async with' or start serve() first")
         return self._tasks
-
-
-def _as_event(event: Event | bytes | dict[str, Any]) -> Event:
-    if isinstance(event, dict):
-        return Event.from_dict(event)
-    return event if isinstance(event, Event) else peek(event)
-
-
-async def _scoped(owner: Session | Upstream, work: Callable[[Any], Awaitable[None]]) -> None:
-    assert owner.scope is not None
-    with owner.scope:
-        await work(owner)

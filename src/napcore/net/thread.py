@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import anyio
 
+from napcore.core.calls import Answer
 from napcore.core.filter import Filter
 from napcore.core.onebot import encode_call
 from napcore.core.policy import Policy
 from napcore.core.stats import RelayStatistics
 from napcore.dispatch import Event, Request, peek_request
-from napcore.errors import NotSent
+from napcore.errors import ConfigError, NotSent
+from napcore.net.account_news import AccountNews
 from napcore.net.crossing import BlockingCall, LoopCall, ThreadCall, ThreadSubscription
-from napcore.net.local import Caller
+from napcore.net.local import Caller, read_answer
 from napcore.net.mailbox import Mailbox, current_wake
 from napcore.net.relay import Relay
 from napcore.net.runner import backend_options
@@ -43,19 +45,23 @@ def start_thread(
     backend: Literal["asyncio", "trio"] = "asyncio",
     timeout: float = 10.0,
     watchdog: bool = True,
+    opens: bool = True,
 ) -> RelayThread:
     """Run the relay that ``config`` describes in a thread of its own; returns once it listens.
 
-    ``timeout`` is in seconds. With ``watchdog``, a loop that is held up for a quarter of a second
-    is told of in the log, with the line that holds it up: the relay's own, and each loop that
-    calls or subscribes.
+    ``timeout`` is in seconds. With ``opens`` false it neither listens nor dials until
+    ``RelayThread.open`` is called: who subscribes before that misses nothing. With ``watchdog``, a
+    loop that is held up for a quarter of a second is told of in the log, with the line that holds
+    it up: the relay's own, and each loop that calls or subscribes.
 
     Raises:
         ConfigError: something in the configuration cannot be carried out, or the backend is not installed.
         OSError: the port cannot be had.
         TimeoutError: it did not come to listening in time.
     """
-    return RelayThread(Relay.from_config(config), backend, timeout, watchdog)
+    relay = Relay.from_config(config)
+    relay.opens_on_entry = opens
+    return RelayThread(relay, backend, timeout, watchdog)
 
 
 class RelayThread(Caller):
@@ -100,9 +106,38 @@ class RelayThread(Caller):
         return tuple(listener.url for listener in self._relay.listeners)
 
     @property
+    def accounts(self) -> tuple[int, ...]:
+        """The accounts that can be called now."""
+        return self._relay.traffic.accounts.served
+
+    @property
     def failed(self) -> BaseException | None:
         """A fault inside napcore that ended it, if one happened."""
         return self._relay.failed
+
+    async def open(self) -> None:
+        """Listen and dial, if :func:`start_thread` was told to wait with that.
+
+        Raises:
+            ConfigError, OSError: as ``Relay.listen``.
+            RuntimeError: the relay has ended.
+        """
+        mailbox, over = self._mailbox(), anyio.Event()
+        raised: list[BaseException] = []
+
+        async def work() -> None:
+            try:
+                await self._relay.open()
+            except (ConfigError, OSError, RuntimeError) as error:
+                raised.append(error)
+            finally:
+                mailbox.post(over.set)
+
+        if not self._post(partial(self._relay.start, "listening and dialling", work)):
+            raise RuntimeError("the relay has ended")
+        await over.wait()
+        if raised:
+            raise raised[0]
 
     def stop(self, timeout: float = STOP_TIMEOUT) -> None:
         """Drain the relay and end its thread; waits for that, ``timeout`` seconds at most.
@@ -135,12 +170,31 @@ class RelayThread(Caller):
         self, action: str, params: Mapping[str, Any] | None = None, *, self_id: int | None = None, timeout: float = 30.0
     ) -> Any:
         """As ``Relay.call``."""
-        pending = LoopCall(action, self, self._mailbox())
-        self._ask(pending, peek_request(encode_call(action, params)), self_id)
+        return read_answer(action, await self.ask(encode_call(action, params), self_id=self_id, timeout=timeout))
+
+    async def ask(self, request: bytes, *, self_id: int | None = None, timeout: float | None = 30.0) -> Answer:
+        """The same for a request that is JSON already; returns the answer as it came, with the request's own echo.
+
+        ``timeout`` None is as long as the relay waits (``call_timeout``).
+
+        Raises:
+            BadEvent: it is no request.
+            CallTimeout: no answer in time.
+            NotSent: the relay has ended.
+        """
+        peeked = peek_request(request)
+        pending = LoopCall(peeked.action, self, self._mailbox())
+        self._ask(pending, peeked, self_id)
         try:
-            return await pending.result(timeout)
+            return await pending.wait(timeout)
         finally:
             self._post(pending.cancel)
+
+    def follow_accounts(self) -> AccountNews:
+        """Which accounts have links, from now on; for the event loop that runs here."""
+        news = AccountNews(self._mailbox())
+        self._post(partial(news.follow, self._relay.traffic.accounts))
+        return news
 
     def call_sync(
         self, action: str, params: Mapping[str, Any] | None = None, *, self_id: int | None = None, timeout: float = 30.0
@@ -170,7 +224,7 @@ class RelayThread(Caller):
             ConfigError: the name is taken.
             RuntimeError: the relay has ended.
         """
-        subscription = ThreadSubscription(self._mailbox())
+        subscription = ThreadSubscription(self._mailbox(), policy)
         work = partial(self._relay.start, "a subscription of another thread", subscription.serve, self._relay)
         if not self._post(partial(work, filter, name, policy)):
             raise RuntimeError("the relay has ended")
