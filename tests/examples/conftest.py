@@ -68,7 +68,7 @@ async def _run(folder: str, *, file: str = "bot.py", **env: str) -> AsyncIterato
         finally:
             with anyio.CancelScope(shield=True), anyio.move_on_after(10):
                 if process.returncode is None:
-                    process.send_signal(signal.SIGINT)
+                    process.send_signal(signal.SIGINT if os.name != "nt" else signal.SIGTERM)
                 await process.wait()
             if process.returncode is None:
                 process.kill()
