@@ -20,7 +20,9 @@ from napcore.core.onebot import FAILURES
 from napcore.types import DROP_REASONS
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = {name: (f"{name}.md", f"{name}.zh-CN.md") for name in ("delivery", "faults", "filters", "links", "nonebot")}
+PAGES = {
+    name: (f"{name}.md", f"{name}.zh-CN.md") for name in ("bots", "delivery", "faults", "filters", "links", "nonebot")
+}
 NEEDS = {"nonebot": ("nonebot2", "nonebot-adapter-onebot")}
 """Distributions without which a page's code does not run."""
 FILES = [page for pages in PAGES.values() for page in pages]
@@ -68,7 +70,7 @@ def test_the_code_of_a_framework_runs_in_a_process_of_its_own(page: str, tmp_pat
     assert printed == "".join(of_kind(page, "text")).splitlines() != []
 
 
-@pytest.mark.parametrize("page", [*PAGES["delivery"], *PAGES["filters"], *PAGES["links"]])
+@pytest.mark.parametrize("page", [*PAGES["bots"], *PAGES["delivery"], *PAGES["filters"], *PAGES["links"]])
 def test_the_code_runs_and_prints_what_is_shown(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -143,6 +145,18 @@ def test_every_retcode_and_state_is_told(page: str) -> None:
     assert [code for code in FAILURES if f"| {code} |" not in text] == []
     states = ("connected", "connecting", "absent", "stalled", "stuck", "online", "offline")
     assert [state for state in states if f"| `{state}` |" not in text] == []
+
+
+@pytest.mark.parametrize("page", PAGES["bots"])
+def test_the_test_of_a_bot_passes(page: str, tmp_path: Path) -> None:
+    (tmp_path / "test_bot.py").write_text("import napcore\n" + of_kind(page, "python")[-1], "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:nonebug", "-p", "no:cacheprovider", "--rootdir=.", "."],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert re.search(r"^[12] passed in", done.stdout, re.M), done.stdout
 
 
 @pytest.mark.parametrize("page", FILES)
