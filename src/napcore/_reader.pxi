@@ -139,6 +139,9 @@ cdef class Reader:
 
     def receive(self, int descriptor):
         """``feed`` with what a socket has; does not wait."""
+        return self.take(descriptor)
+
+    cdef list take(self, int descriptor):
         global spare_chunk
         cdef list messages = []
         cdef nc_reader *state = &self.state
@@ -175,14 +178,18 @@ cdef class Reader:
 
     def pull(self, int descriptor, on_read):
         """``receive`` as long as messages come; what to do with them is ``on_read``'s."""
+        self.pull_from(descriptor, on_read)
+
+    cdef int pull_from(self, int descriptor, object on_read) except -1:
         cdef list messages
         cdef int reads
         for reads in range(MOST_READS):
-            messages = self.receive(descriptor)
+            messages = self.take(descriptor)
             if self.due or PyList_GET_SIZE(messages):
                 on_read(messages)
             if self.over or not PyList_GET_SIZE(messages):
-                return
+                break
+        return 0
 
     def take_pings(self):
         """What the pings carried that have come since the last time: at most the last ``MAX_PINGS``."""

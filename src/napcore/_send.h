@@ -101,7 +101,7 @@ static inline ptrdiff_t nc_send_copied(int descriptor, nc_part *parts, int count
     int at;
 
     if (count < 2) return nc_send(descriptor, parts, count);
-    if (count != copied->count || memcmp(parts, copied->parts, (size_t)count * sizeof *parts) != 0) {
+    if (count != copied->count || parts != copied->parts) {
         for (at = 0; at < count; at++) size += parts[at].iov_len;
         if (size > NC_MOST_COPIED || size >= NC_LARGE_PART * (size_t)count) return nc_send(descriptor, parts, count);
         copied->parts = parts;

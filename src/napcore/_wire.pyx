@@ -8,13 +8,14 @@ import os
 
 cimport cython
 from cpython.bytes cimport _PyBytes_Resize, PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_SetFromErrno
 from cpython.list cimport PyList_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.math cimport INFINITY, ceil, isinf
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 from napcore._dispatch cimport Outbox
 
@@ -70,12 +71,14 @@ cdef struct Job:
     PyObject *writer  # owned while the slice is under way
     Py_ssize_t owner  # its place in the caller's list
     int first, count  # of the parts
+    int frames  # whole ones, which are all of it; 0: there is more to it
     int descriptor
     ptrdiff_t size
     ptrdiff_t result
 
 cdef struct Slice:
     nc_part parts[PARTS]
+    PyObject *frames[2][PARTS_PER_SEND]  # of the job at hand, and of one before it
     Job jobs[LINKS]
     nc_copied copied
 
@@ -191,7 +194,7 @@ cdef class Writer:
         cdef Slice *slice = take_slice()
         cdef Job *job = slice.jobs
         try:
-            self.prepare(job, slice.parts, now)
+            self.prepare(job, slice, 0, now, 0, NULL)
             if not job.count:
                 return FLUSHED[self.outlook(now)]
             job.result = nc_send(job.descriptor, slice.parts, job.count)
@@ -315,35 +318,50 @@ cdef class Writer:
         self.gathered = 0
         return 0
 
-    cdef int prepare(self, Job *job, nc_part *parts, double now) except -1:
-        """Stage what may go now as parts of a send; on an error nothing is staged."""
-        cdef PyObject *frames[PARTS_PER_SEND]
+    cdef int prepare(self, Job *job, Slice *slice, int first, double now, int which, Job *before) except -1:
+        """Stage what may go now as parts of a send, from ``first`` on; on an error nothing is staged.
+
+        Where it is just what the job ``before`` sends, the parts are that job's. ``which`` says where its own
+        frames go, and thereby where those of the job before are.
+        """
+        cdef PyObject **frames = slice.frames[which]
+        cdef nc_part *parts = slice.parts + first
         cdef Outbox lane = self.lane
-        cdef int64_t before = self.in_flight()
+        cdef int64_t before_flight = self.in_flight()
         cdef int64_t room = self.room(now)
         cdef Py_ssize_t torn = lane.torn
         cdef Py_ssize_t taken, at
         cdef int count = 0
         job.writer = <PyObject *> self
         job.descriptor = self.descriptor
-        job.count = 0
+        job.count = job.frames = 0
+        job.first = first
         job.size = self.rest_size
         if self.rest_size:
             parts.iov_base = self.ping_rest + self.rest_at
             parts.iov_len = self.rest_size
             count = 1
         taken = lane.stage(now, self.fitting(room, CHUNK), room, frames, PARTS_PER_SEND - 2)
+        if taken:
+            self.gathered = lane.gathered
+            self.this_second += self.in_flight() - before_flight
+            job.size += self.gathered
+            if not torn and not self.rest_size and not self.ping_is_due(now):
+                job.count = job.frames = <int> taken
+                if before != NULL and before.frames == taken and not memcmp(
+                    frames, slice.frames[1 - which], taken * sizeof(PyObject *)
+                ):
+                    job.first = before.first
+                    return 0
         for at in range(taken):
             parts[count].iov_base = PyBytes_AS_STRING(<object> frames[at])
             parts[count].iov_len = PyBytes_GET_SIZE(<object> frames[at])
             count += 1
-        if taken:
-            if torn:
-                parts[count - taken].iov_base = <char *> parts[count - taken].iov_base + torn
-                parts[count - taken].iov_len -= torn
-            self.gathered = lane.gathered
-            self.this_second += self.in_flight() - before
-            job.size += self.gathered
+        if job.frames:
+            return 0
+        if taken and torn:
+            parts[count - taken].iov_base = <char *> parts[count - taken].iov_base + torn
+            parts[count - taken].iov_len -= torn
         if self.ping_is_due(now):
             try:
                 self.make_ping(now)
@@ -393,6 +411,7 @@ cdef int64_t read_number(const uint8_t *data) noexcept:
 
 
 include "_reader.pxi"
+include "_poller.pxi"
 
 
 def flush_ready(list owners not None, double now):
@@ -405,12 +424,14 @@ def flush_ready(list owners not None, double now):
     cdef list left = []
     cdef Slice *slice = take_slice()
     cdef Py_ssize_t at = 0, total = len(owners)
-    cdef int jobs = 0, parts, number, flushed
+    cdef int jobs = 0, parts, number, flushed, which = 0
     cdef Writer writer
     cdef Job *job
+    cdef Job *before
     try:
         while at < total:
             jobs = parts = 0
+            before = NULL
             while at < total and jobs < LINKS and parts <= PARTS - PARTS_PER_SEND:
                 owner = owners[at]
                 at += 1
@@ -424,13 +445,16 @@ def flush_ready(list owners not None, double now):
                     left.append(owner)
                     continue
                 job = &slice.jobs[jobs]
-                writer.prepare(job, slice.parts + parts, now)
+                writer.prepare(job, slice, parts, now, which, before)
                 if job.count:
                     Py_INCREF(writer)
                     job.owner = at - 1
-                    job.first = parts
-                    parts += job.count
                     jobs += 1
+                    if job.first == parts:
+                        parts += job.count
+                        if job.frames:
+                            before = job
+                            which = 1 - which
                 elif writer.outlook(now) == LATER and not writer.waking:
                     left.append(owner)
             slice.copied.count = 0

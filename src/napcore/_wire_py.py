@@ -19,10 +19,12 @@ from typing import Any, Final, final
 
 from napcore._frame_py import frame, masked_frame
 from napcore._outbox_py import Outbox
+from napcore._poller_py import CAN_POLL, Poller
 from napcore._reader_py import CAN_READ, MAX_FRAGMENTS, MAX_PINGS, MESSAGE_LIMIT, Assembly, Reader
 from napcore.types import Flushed
 
 __all__ = (
+    "CAN_POLL",
     "CAN_READ",
     "CAN_WRITE",
     "MAX_FRAGMENTS",
@@ -31,6 +33,7 @@ __all__ = (
     "WINDOW_BYTES",
     "WINDOW_EVENTS",
     "Assembly",
+    "Poller",
     "Reader",
     "Writer",
     "flush_ready",

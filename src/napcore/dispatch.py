@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 __all__ = (
+    "CAN_POLL",
     "CAN_READ",
     "CAN_WRITE",
     "COMPILED",
@@ -23,6 +24,7 @@ __all__ = (
     "Buffer",
     "Event",
     "Outbox",
+    "Poller",
     "Reader",
     "Report",
     "Request",
@@ -66,6 +68,7 @@ else:
 COMPILED: Final = _core.__name__ == "napcore._dispatch"
 """Whether the compiled core is in use."""
 
+CAN_POLL: Final = _wire.CAN_POLL
 CAN_READ: Final = _wire.CAN_READ
 CAN_WRITE: Final = _wire.CAN_WRITE
 CONTROL_LIMIT: Final = _core.CONTROL_LIMIT
@@ -77,6 +80,7 @@ Assembly = _wire.Assembly
 Buffer = _core.Buffer
 Event = _core.Event
 Outbox = _core.Outbox
+Poller = _wire.Poller
 Reader = _wire.Reader
 Report = _core.Report
 Request = _core.Request

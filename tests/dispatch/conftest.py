@@ -22,6 +22,12 @@ def core(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.fixture
+def wire(core: Any) -> Any:
+    """The module of the writer, reader and poller that belong to the core under test."""
+    return importlib.import_module(core.__name__.replace("_dispatch", "_wire"))
+
+
+@pytest.fixture
 def event(core: Any) -> Callable[..., Any]:
     """Makes an event of the core under test from its fields."""
 

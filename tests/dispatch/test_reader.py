@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import os
 import socket
@@ -16,11 +15,6 @@ TEXT, BINARY, CONT, PING, PONG, CLOSE = (
     *(Opcode.TEXT, Opcode.BINARY, Opcode.CONT, Opcode.PING),
     *(Opcode.PONG, Opcode.CLOSE),
 )
-
-
-@pytest.fixture
-def wire(core: Any) -> Any:
-    return importlib.import_module(core.__name__.replace("_dispatch", "_wire"))
 
 
 def encode(*frames: Any, masked: bool = False) -> bytes:

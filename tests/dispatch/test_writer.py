@@ -20,12 +20,6 @@ DONE, MORE, BLOCKED, LOST, LATER = Flushed
 
 
 @pytest.fixture
-def wire(core: Any) -> Any:
-    """The module of the writer that belongs to the core under test."""
-    return importlib.import_module(core.__name__.replace("_dispatch", "_wire"))
-
-
-@pytest.fixture
 def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     """Two connected sockets."""
     near, far = socket.socketpair()

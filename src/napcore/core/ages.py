@@ -23,8 +23,9 @@ BUCKET: Final = 60.0
 BUCKETS: Final = 10
 """How many of them are looked at."""
 
-BELIEVED: Final = 3600.0
-"""Seconds; who seems to be older has had its clock moved."""
+BELIEVED: Final = 3590.0
+"""Seconds; who seems to be older has had its clock moved. Less than an hour, by which clocks are moved most
+often, since events carry whole seconds."""
 
 TOO_OLD: Final = 60.0
 """Seconds; when nothing younger comes for ``PATIENCE``, a clock has been moved as well."""

@@ -1,30 +1,30 @@
-"""Many sockets watched as one: for an event loop on which each waiting task is dear.
+"""Many sockets watched as one: an event loop's turn for each of them costs several times what reading a pong does.
 
-An epoll instance is a descriptor that is readable when one of its sockets is. One of those who
-share it, the leader, waits for that and calls whoever has something to read; the others sleep
-until they are over or lead. Nothing runs beside them, so nothing has to be started or ended.
+On asyncio and uvloop the loop itself has a poller read. On trio one of those who share it, the
+leader, waits for it; the others sleep until they are over or lead. Nothing runs beside them, so
+nothing has to be started or ended.
 """
 
 from __future__ import annotations
 
-import select
 from collections.abc import Callable
+from typing import Any
 
 import anyio
 import anyio.lowlevel
 
-__all__ = ("CAN_POOL", "Member", "pool")
+from napcore.dispatch import Poller
 
-CAN_POOL = hasattr(select, "epoll")
-"""Whether there is epoll: on Linux."""
+__all__ = ("Member", "pool")
 
 
 class Member:
-    """One socket of a pool; ``pull`` is called when it has something to read, and must not raise."""
+    """One socket of a pool; its reader reads into ``on_read`` when there is something, which must not raise."""
 
-    def __init__(self, descriptor: int, pull: Callable[[], None]) -> None:
+    def __init__(self, descriptor: int, reader: Any, on_read: Callable[[list[bytes]], None]) -> None:
         self.descriptor = descriptor
-        self.pull = pull
+        self.reader = reader
+        self.on_read = on_read
         self.over = False
         self.turn = anyio.Event()
         """Set when there is something to do: to end, or to lead."""
@@ -45,27 +45,31 @@ class Pool:
     def __init__(self) -> None:
         self.users = 0
         """Blocks that hold it."""
-        self._epoll = select.epoll()
+        self._poller = Poller()
         self._members: dict[int, Member] = {}
         self._leader: Member | None = None
+        loop = anyio.lowlevel.current_token().native_token
+        self._loop: Any = loop if hasattr(loop, "add_reader") else None
+        if self._loop is not None:
+            self._loop.add_reader(self._poller.descriptor, self._poller.pull)
 
     def __len__(self) -> int:
         return len(self._members)
 
     async def serve(self, member: Member) -> None:
         """Watch a member's socket until it is stopped."""
-        self._epoll.register(member.descriptor, select.EPOLLIN)
+        self._poller.add(member.descriptor, member.reader, member.on_read)
         self._members[member.descriptor] = member
         try:
             while not member.over:
-                if self._leader is None:
+                if self._leader is None and self._loop is None:
                     await self._lead(member)
                 else:
                     await member.turn.wait()
                     member.turn = anyio.Event()
         finally:
             del self._members[member.descriptor]
-            self._epoll.unregister(member.descriptor)
+            self._poller.remove(member.descriptor)
             self._pass_on()
 
     async def _lead(self, member: Member) -> None:
@@ -73,15 +77,14 @@ class Pool:
         try:
             with anyio.CancelScope() as member.scope:
                 while not member.over:
-                    await anyio.wait_readable(self._epoll.fileno())
-                    for descriptor, _ in self._epoll.poll(0):
-                        self._members[descriptor].pull()
+                    await anyio.wait_readable(self._poller.descriptor)
+                    self._poller.pull()
         finally:
             member.scope = self._leader = None
 
     def _pass_on(self) -> None:
         """Have another one lead if nobody does."""
-        if self._leader is None:
+        if self._leader is None and self._loop is None:
             for other in self._members.values():
                 if not other.over:
                     other.turn.set()
@@ -89,7 +92,9 @@ class Pool:
 
     def close(self) -> None:
         """Let go of the descriptor."""
-        self._epoll.close()
+        if self._loop is not None:
+            self._loop.remove_reader(self._poller.descriptor)
+        self._poller.close()
 
 
 _POOL: anyio.lowlevel.RunVar[Pool | None] = anyio.lowlevel.RunVar("napcore.pool", None)

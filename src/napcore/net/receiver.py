@@ -17,8 +17,8 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import ByteStream
 
-from napcore.dispatch import CAN_READ, Assembly, Reader, Writer
-from napcore.net.pool import CAN_POOL, Member, pool
+from napcore.dispatch import CAN_POLL, CAN_READ, Assembly, Reader, Writer
+from napcore.net.pool import Member, pool
 from napcore.net.reference import ReferenceReader
 from napcore.net.sockets import own_descriptor
 
@@ -141,10 +141,10 @@ class Receiver:
             # Behind a take-over there is no way back to the stream.
             if not CAN_READ or self._descriptor < 0 or not self._take_over(loop):
                 await self._read_stream()
+            elif borrowed and CAN_POLL:
+                await self._read_pooled()
             elif hasattr(loop, "add_reader"):
                 await self._read_called(loop)
-            elif borrowed and CAN_POOL:
-                await self._read_pooled()
             else:
                 await self._read_waiting()
         finally:
@@ -185,10 +185,8 @@ class Receiver:
             raise self._failure
 
     async def _read_pooled(self) -> None:
-        # Links to clients, to which hardly anything comes but pongs, and many of those at a time: on
-        # trio a task that wakes up costs several times what reading a pong does.
-        reader, descriptor = self._reader, self._descriptor
-        self._member = Member(descriptor, lambda: reader.pull(descriptor, self._took))
+        # Links to clients, to which hardly anything comes but pongs, and many of those at a time.
+        self._member = Member(self._descriptor, self._reader, self._took)
         if not self._done.is_set():
             with pool() as shared:
                 await shared.serve(self._member)
