@@ -1,6 +1,7 @@
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from typing import Any, Final, final
 
+from napcore.errors import BadEvent
 from napcore.types import Delivery, Form, MessageFormat, Outcome, Overflow, Segment
 
 MAX_DEPTH: Final = 512
@@ -11,6 +12,14 @@ Buffer = bytes | bytearray | memoryview | str
 
 def peek(data: Buffer, /) -> Event: ...
 def peek_frame(data: Buffer, /) -> Event | Response: ...
+def peek_batch(
+    messages: list[bytes],
+    known: Container[int],
+    telling: Container[str | None],
+    other: Callable[[Event | Response | BadEvent], object],
+    /,
+) -> list[Event]: ...
+def runs(events: list[Event], /) -> list[tuple[Event, int]]: ...
 def peek_request(data: Buffer, /) -> Request: ...
 def convert_event(event: Event, message_format: MessageFormat) -> Event: ...
 def parse_message(text: str) -> list[Segment]: ...

@@ -17,7 +17,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, final
 
-from napcore._event_py import Buffer, Event, Request, Response, peek, peek_frame, peek_request, with_bytes
+from napcore._event_py import (
+    Buffer,
+    Event,
+    Request,
+    Response,
+    peek,
+    peek_batch,
+    peek_frame,
+    peek_request,
+    runs,
+    with_bytes,
+)
 from napcore._frame_py import frame, join_frame, masked_frame, sse_block
 from napcore._json_py import MAX_DEPTH
 from napcore._ledger_py import Parcel
@@ -45,9 +56,11 @@ __all__ = (
     "masked_frame",
     "parse_message",
     "peek",
+    "peek_batch",
     "peek_frame",
     "peek_request",
     "plain_text",
+    "runs",
     "sse_block",
 )
 

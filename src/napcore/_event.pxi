@@ -225,6 +225,54 @@ def peek_frame(data, /):
     return make_response(raw, start, &head)
 
 
+def peek_batch(list messages not None, known, telling, other, /):
+    """``peek_frame`` for messages that came together: the events among them that are to be routed.
+
+    Most are, just as they are: those of an account in ``known``, of a kind that is not in
+    ``telling``. ``other`` is called with each of the others in turn, a BadEvent where a message is
+    none, and says whether it is to be routed too; it may change ``known`` for what follows.
+    """
+    cdef list events = []
+    cdef int64_t last = 0  # an account that was found in known
+    for message in messages:
+        try:
+            item = peek_frame(message)
+        except BadEvent as error:
+            item = error
+        if type(item) is Event and (<Event> item).account and (<Event> item).kind not in telling:
+            if (<Event> item).account == last or (<Event> item).account in known:
+                last = (<Event> item).account
+                events.append(item)
+                continue
+        last = 0
+        if other(item):
+            events.append(item)
+    return events
+
+
+def runs(list events not None, /):
+    """Where events of another account, kind or time begin: of each such run the first event and how many there are."""
+    cdef list found = []
+    cdef Event first = None
+    cdef Event event
+    cdef Py_ssize_t count = 0
+    for item in events:
+        if not isinstance(item, Event):
+            raise TypeError(f"expected events, not {type(item).__name__}")
+        event = <Event> item
+        if first is not None and event.account == first.account and event.when == first.when:
+            if event.kind is first.kind or event.kind == first.kind:
+                count += 1
+                continue
+        if first is not None:
+            found.append((first, count))
+        first = event
+        count = 1
+    if first is not None:
+        found.append((first, count))
+    return found
+
+
 def peek_request(data, /):
     """Prove that ``data`` is one JSON object with an ``action``, and read what forwarding needs.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Container
 from hmac import digest
+from itertools import groupby
 from typing import Any, Final, NoReturn, TypeAlias, TypeVar, final
 
 import orjson
@@ -12,7 +14,18 @@ from napcore._message_py import plain_text
 from napcore.errors import BadEvent
 from napcore.types import EventClass
 
-__all__ = ("Buffer", "Event", "Request", "Response", "peek", "peek_frame", "peek_request", "with_bytes")
+__all__ = (
+    "Buffer",
+    "Event",
+    "Request",
+    "Response",
+    "peek",
+    "peek_batch",
+    "peek_frame",
+    "peek_request",
+    "runs",
+    "with_bytes",
+)
 
 Buffer: TypeAlias = bytes | bytearray | memoryview | str
 """What can be peeked. bytes are kept as they are, the others are copied once (str as UTF-8)."""
@@ -256,6 +269,38 @@ def peek_frame(data: Buffer, /) -> Event | Response:
         time=_identifier(raw, members, "time"),
         event_class=_CLASSES.get(post_type or "", EventClass.META).value,
     )
+
+
+def peek_batch(
+    messages: list[bytes],
+    known: Container[int],
+    telling: Container[str | None],
+    other: Callable[[Event | Response | BadEvent], object],
+    /,
+) -> list[Event]:
+    """``peek_frame`` for messages that came together: the events among them that are to be routed.
+
+    Most are, just as they are: those of an account in ``known``, of a kind that is not in
+    ``telling``. ``other`` is called with each of the others in turn, a BadEvent where a message is
+    none, and says whether it is to be routed too; it may change ``known`` for what follows.
+    """
+    events: list[Event] = []
+    for message in messages:
+        item: Event | Response | BadEvent
+        try:
+            item = peek_frame(message)
+        except BadEvent as error:
+            item = error
+        plain = isinstance(item, Event) and item.self_id in known and item.kind not in telling
+        if plain or other(item):
+            events.append(item)  # type: ignore[arg-type]
+    return events
+
+
+def runs(events: list[Event], /) -> list[tuple[Event, int]]:
+    """Where events of another account, kind or time begin: of each such run the first event and how many there are."""
+    together = (list(run) for _, run in groupby(events, lambda event: (event.self_id, event.kind, event.time)))
+    return [(run[0], len(run)) for run in together]
 
 
 def peek_request(data: Buffer, /) -> Request:

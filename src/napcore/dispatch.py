@@ -41,9 +41,11 @@ __all__ = (
     "masked_frame",
     "parse_message",
     "peek",
+    "peek_batch",
     "peek_frame",
     "peek_request",
     "plain_text",
+    "runs",
     "sse_block",
 )
 
@@ -97,7 +99,9 @@ join_frame = _core.join_frame
 masked_frame = _core.masked_frame
 parse_message = _core.parse_message
 peek = _core.peek
+peek_batch = _core.peek_batch
 peek_frame = _core.peek_frame
 peek_request = _core.peek_request
 plain_text = _core.plain_text
+runs = _core.runs
 sse_block = _core.sse_block

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from types import MappingProxyType
+from typing import Any
 
 import orjson
 import pytest
@@ -122,6 +124,13 @@ def test_encode_call() -> None:
     assert data == '{"action":"send_group_msg","params":{"group_id":342561735,"message":"你好"}}'.encode()
     call = peek_request(data)
     assert (call.action, call.group_id, call.echo) == ("send_group_msg", 342561735, None)
+
+
+@pytest.mark.parametrize("params", [{"message": "half a \ud83d"}, {"flag": 1 << 70}, {"message": {1: [2]}}])
+def test_params_that_only_the_standard_library_encodes(params: dict[str, Any]) -> None:
+    data = encode_call("send_msg", params)
+    assert peek_request(data).action == "send_msg"
+    assert json.loads(data)["params"] == json.loads(json.dumps(params))
 
 
 def test_params_that_json_cannot_carry() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import orjson
 import pytest
 
 from napcore.errors import BadEvent
@@ -251,3 +252,69 @@ def test_last_params_count_alone(core: Any) -> None:
     assert head(b'"params":7,"params":{"self_id":4}') == (None, None, 4, None)
     assert head(b'"params":[{"group_id":1}]') == (None, None, None, None)
     assert head(b'"params":{"user_id":1,"user_id":[],"message_type":"a","message_type":"b"}') == (None, None, None, "b")
+
+
+def test_a_batch_is_taken_apart_in_order(core: Any) -> None:
+    def text(**fields: Any) -> bytes:
+        return orjson.dumps({"self_id": 1, "post_type": "message", "message_type": "group", **fields})
+
+    seen: list[Any] = []
+    known = {1, 2}
+
+    def other(item: Any) -> bool:
+        seen.append(item)
+        if getattr(item, "self_id", None) == 3:
+            known.clear()
+        return isinstance(item, core.Event) and item.kind != "meta_event.heartbeat"
+
+    messages = [
+        text(message_id=1),
+        text(self_id=2, message_id=2),
+        b"nonsense",
+        b'{"status":"ok","echo":7}',
+        text(post_type="meta_event", meta_event_type="heartbeat"),
+        text(post_type="notice", notice_type="bot_offline", message_id=3),
+        text(self_id=None, message_id=4),
+        text(message_id=5),
+        text(self_id=3, message_id=6),
+        text(message_id=7),
+    ]
+    events = core.peek_batch(messages, known, {"meta_event.heartbeat", "notice.bot_offline"}, other)
+    assert [event.message_id for event in events] == [1, 2, 3, 4, 5, 6, 7]
+    assert [event.raw for event in events] == [messages[at] for at in (0, 1, 5, 6, 7, 8, 9)]
+    assert isinstance(seen[0], BadEvent)
+    assert (seen[0].offset, seen[0].reason) == (0, "not an object")
+    assert isinstance(seen[1], core.Response)
+    assert [item.kind for item in seen[2:4]] == ["meta_event.heartbeat", "notice.bot_offline"]
+    assert [item.message_id for item in seen[4:]] == [4, 6, 7]
+    assert core.peek_batch([], known, set(), other) == []
+
+
+def test_a_batch_stops_where_the_other_raises(core: Any) -> None:
+    def other(item: Any) -> bool:
+        raise RuntimeError(repr(item))
+
+    with pytest.raises(RuntimeError, match="Response"):
+        core.peek_batch([b"{}"], {1}, set(), other)
+    with pytest.raises(TypeError):
+        core.peek_batch([7], {1}, set(), other)
+
+
+def test_runs_of_what_came_together(core: Any) -> None:
+    def event(self_id: int, kind: str, time: int) -> Any:
+        return core.peek(orjson.dumps({"self_id": self_id, "post_type": kind, "time": time}))
+
+    one, two, three, four = (
+        event(1, "message", 5),
+        event(1, "notice", 5),
+        event(1, "notice", 6),
+        event(2, "notice", 6),
+    )
+    assert core.runs([]) == []
+    assert core.runs([one]) == [(one, 1)]
+    again = event(1, "message", 5)
+    found = core.runs([one, again, two, three, three, four, four, four, one])
+    assert found == [(one, 2), (two, 1), (three, 2), (four, 3), (one, 1)]
+    assert found[0][0] is one
+    with pytest.raises((TypeError, AttributeError)):
+        core.runs([one, 7])

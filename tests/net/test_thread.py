@@ -187,6 +187,16 @@ async def test_calls_from_this_loop(thread: RelayThread) -> None:
         assert sim.called == 53
 
 
+async def test_the_accounts_that_can_be_called(thread: RelayThread) -> None:
+    assert thread.accounts == ()
+    thread.publish(message(1, self_id=10002))
+    async with napcat(thread):
+        await come_to(thread, lambda found: len(found.accounts) == 2)
+        assert thread.accounts == (10001,)
+    await come_to(thread, lambda found: not any(upstream.state == "connected" for upstream in found.upstreams))
+    assert thread.accounts == ()
+
+
 async def test_a_call_nobody_answers(thread: RelayThread) -> None:
     async with napcat(thread) as sim:
         sim.on_call = lambda request: None

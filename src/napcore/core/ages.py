@@ -10,10 +10,9 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Iterable
 from typing import Final
 
-from napcore.dispatch import Event
+from napcore.dispatch import Event, runs
 
 __all__ = ("Ages",)
 
@@ -59,21 +58,16 @@ class Ages:
     def __init__(self) -> None:
         self._clocks: dict[tuple[int, str | None], _Clock] = {}
 
-    def births(self, events: Iterable[Event], account: int, now: float) -> list[float]:
+    def births(self, events: list[Event], account: int, now: float) -> list[float]:
         """When each of these events happened that have come ``now``, in seconds of that clock.
 
         One without a time has happened now. ``account`` stands in for a missing ``self_id``.
         """
         born: list[float] = []
-        told: tuple[int | None, str | None, int | None] | None = None
-        birth = now
-        for event in events:
-            # Those that came together are mostly of one kind and one second, and a clock that is asked
-            # the same again answers the same.
-            if (event.self_id, event.kind, event.time) != told:
-                told = event.self_id, event.kind, event.time
-                birth = self._birth(event, account, now)
-            born.append(birth)
+        # Those that came together are mostly of one kind and one second, and a clock that is asked the same again
+        # answers the same.
+        for event, count in runs(events):
+            born += [self._birth(event, account, now)] * count
         return born
 
     def _birth(self, event: Event, account: int, now: float) -> float:

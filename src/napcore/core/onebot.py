@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -105,10 +106,17 @@ def heartbeat(self_id: int, time: int, interval: float, online: bool) -> bytes:
 def encode_call(action: str, params: Mapping[str, Any] | None) -> bytes:
     """An API request without an echo.
 
+    What orjson refuses and JSON can carry is encoded all the same: lone surrogates, which events may
+    bring and bots repeat, integers beyond 64 bits, and keys that are no strings.
+
     Raises:
         TypeError: ``params`` holds what JSON cannot carry.
     """
-    return orjson.dumps({"action": action, "params": dict(params) if params else {}})
+    request = {"action": action, "params": dict(params) if params else {}}
+    try:
+        return orjson.dumps(request)
+    except TypeError:
+        return json.dumps(request, separators=(",", ":")).encode()
 
 
 def parse_self_id(text: str | None) -> int | None:

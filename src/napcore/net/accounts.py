@@ -103,6 +103,11 @@ class Accounts:
                 return link
         return None
 
+    @property
+    def served(self) -> tuple[int, ...]:
+        """Those a link takes calls for now. From any thread."""
+        return tuple(self_id for self_id in self if self.link(self_id) is not None)
+
     def online(self, self_id: int) -> bool:
         """Whether it is served now and its upstream has not said otherwise."""
         return self.state(self_id) == "online"

@@ -96,6 +96,11 @@ class Inbox:
         self._announced = False
         self._news = anyio.Event()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether its relay runs, and takes things in."""
+        return self._mailbox is not None
+
     def open(self) -> None:
         """Take things in, for the loop that runs here."""
         self._news = anyio.Event()

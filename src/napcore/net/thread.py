@@ -106,6 +106,11 @@ class RelayThread(Caller):
         return tuple(listener.url for listener in self._relay.listeners)
 
     @property
+    def accounts(self) -> tuple[int, ...]:
+        """The accounts that can be called now."""
+        return self._relay.traffic.accounts.served
+
+    @property
     def failed(self) -> BaseException | None:
         """A fault inside napcore that ended it, if one happened."""
         return self._relay.failed

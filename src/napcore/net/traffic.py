@@ -23,7 +23,7 @@ from napcore.core.hub import Hub
 from napcore.core.onebot import OWN_META
 from napcore.core.pacing import SendRate
 from napcore.core.stats import ClientStatistics, LossReport, RelayStatistics, add_up
-from napcore.dispatch import Event, Report, Response, flush_ready, peek_frame
+from napcore.dispatch import Event, Report, Response, flush_ready, peek_batch
 from napcore.errors import BadEvent
 from napcore.net.accounts import Accounts
 from napcore.net.api import Api
@@ -93,32 +93,34 @@ class Traffic:
 
     def take_batch(self, messages: list[bytes], link: UpstreamLink) -> None:
         """What one read from an upstream brought: events to route, answers to hand back."""
-        events: list[Event] = []
-        known = link.self_ids
-        # Both change with a first sign of an account, a meta event or a notice: rare, and looked for.
-        dedup, offline = bool(self.dedup), self.accounts.any_offline
-        for message in messages:
-            try:
-                item = peek_frame(message)
-            except BadEvent as error:
-                self._count_invalid(error, link)
-                continue
-            if isinstance(item, Response):
-                self.api.take_answer(item, link)
-                continue
-            self_id = item.self_id
-            if self_id not in known and self_id is not None:
-                self.see_account(self_id, link)
-                dedup = bool(self.dedup)
-            if item.kind in TELLING or offline:
-                self._take_news(item, self_id or link.account, link)
-                offline = self.accounts.any_offline
-            if dedup and self.dedup.repeated(item, self_id or link.account, link, time.monotonic()):
-                continue
-            events.append(item)
+        self._look_at(link)
+        events = peek_batch(messages, link.ordinary, TELLING, link.take_other)
         if events:
             self.received += len(events)
             self.route(events, link.account, self.ages.births(events, link.account, self.hub.clock()))
+
+    def take_other(self, link: UpstreamLink, item: Event | Response | BadEvent) -> bool:
+        """Something that is not to be routed without a look at it; whether it is to be routed."""
+        if isinstance(item, BadEvent):
+            self._count_invalid(item, link)
+            return False
+        if isinstance(item, Response):
+            self.api.take_answer(item, link)
+            return False
+        self_id = item.self_id
+        if self_id is not None and self_id not in link.self_ids:
+            self.see_account(self_id, link)
+        if item.kind in TELLING or self.accounts.any_offline:
+            self._take_news(item, self_id or link.account, link)
+        self._look_at(link)
+        return not (self.dedup and self.dedup.repeated(item, self_id or link.account, link, time.monotonic()))
+
+    def _look_at(self, link: UpstreamLink) -> None:
+        """Say which accounts' events need no look: none while some may come twice, or tell that an account is back."""
+        if self.dedup or self.accounts.any_offline:
+            link.ordinary.clear()
+        else:
+            link.ordinary.update(link.self_ids)
 
     def _take_news(self, event: Event, account: int, link: UpstreamLink) -> None:
         """What an event says of its upstream and of the account."""

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
-import sysconfig
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Final
 
 from napcore.net.mailbox import Wake, current_wake
+from napcore.net.places import place_of_thread
 
 __all__ = ("Watchdog", "watch_loop")
 
 BEAT: Final = 0.1
 """Seconds between two looks: what is held up for less is not seen."""
 
-_LIBRARIES: Final = tuple(
-    os.path.join(path, "")
-    for path in {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), os.path.dirname(os.__file__)}
-    if path
-)
-_OWN: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
-_LOOPS: Final = ("anyio", "asyncio", "trio", "outcome", "uvloop", "sniffio")
 _log = logging.getLogger("napcore.watchdog")
 
 
@@ -107,7 +97,7 @@ class Watchdog:
     def _tell(self, lag: float, told: int, where: str) -> tuple[int, str]:
         for limit, level in self._levels:
             if lag >= limit and level > told:
-                where = _place(sys._current_frames().get(self._watched)) or where
+                where = place_of_thread(self._watched) or where or "where nothing of it runs"
                 self.reports += not told
                 _log.log(level, "%s has been held up for %.1f s %s", self._name, lag, where)
                 return level, where
@@ -131,28 +121,3 @@ def watch_loop(*, warn: float = 0.25, error: float = 1.0) -> Iterator[Watchdog]:
         yield watchdog
     finally:
         watchdog.stop()
-
-
-def _place(frame: FrameType | None) -> str:
-    """Where a thread is, in words: the innermost line that is no library's, and what it has called."""
-    innermost, own = frame, frame
-    while own is not None and _is_library(own.f_code.co_filename):
-        own = own.f_back
-    if innermost is None:
-        return "where nothing of it runs"
-    if own is None:
-        return f"in a library, at {_line(innermost)}"
-    return f"at {_line(own)}" if own is innermost else f"at {_line(own)}, inside {_line(innermost)}"
-
-
-def _line(frame: FrameType) -> str:
-    code = frame.f_code
-    return f"{code.co_filename}:{frame.f_lineno} in {code.co_name}"
-
-
-def _is_library(file: str) -> bool:
-    if "site-packages" in file or "dist-packages" in file:
-        # A plugin may live there too: only the loops themselves are never the reason.
-        parts = file.replace("\\", "/").rpartition("-packages/")[2].split("/")
-        return parts[0] in _LOOPS
-    return file.startswith(("<frozen", *_LIBRARIES, _OWN))

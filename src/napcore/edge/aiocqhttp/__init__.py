@@ -1,0 +1,1 @@
+"""aiocqhttp, nonebot 1 and HoshinoBot, fed in process; public as :mod:`napcore.aiocqhttp`."""
