@@ -28,6 +28,9 @@ LIBRARIES = {
 }
 """What a ring imports besides the standard library. edge may import more inside functions: those are its extras."""
 
+OF_FRAMEWORKS = {"napcore.edge.nonebot.adapter": "nonebot", "napcore.edge.nonebot.driver": "nonebot"}
+"""Modules of edge that are made of a framework's classes: they import it, and are imported inside functions only."""
+
 EXTRAS = {"core": {"re2"}}
 """What other rings may import inside functions."""
 
@@ -134,6 +137,8 @@ def module_of(path: Path, package: Path) -> str:
 def wrong(ring: str, found: Import) -> str | None:
     """Why a ring may not have this import; None where it may."""
     top = found.module.split(".")[0]
+    if any(found.module.startswith(name) for name in OF_FRAMEWORKS) and not (found.in_function or found.type_checking):
+        return "imports its framework"
     if top == "napcore":
         if found.module == "napcore.__version__" and ring == "edge":
             return None
@@ -174,6 +179,8 @@ def problems(package: Path) -> list[str]:
         parent = module if path.stem == "__init__" else module.rpartition(".")[0]
         read = cython_imports if path.suffix in {".pyx", ".pxd", ".pxi"} else python_imports
         for found in read(path.read_text("utf-8"), parent):
+            if found.module.split(".")[0] == OF_FRAMEWORKS.get(module):
+                continue
             if read is cython_imports and found.module.split(".")[0] in CYTHON:
                 continue
             if found.module in WITHOUT_WAITING.get(name, ()):
@@ -252,6 +259,16 @@ def test_the_rule_reads_the_real_tree() -> None:
         ("edge/a.py", "def f():\n    import anyio", "edge imports anyio, which is not among its libraries"),
         ("edge/a.py", "import asyncio", "edge imports asyncio, which is one event loop's"),
         ("edge/a.py", "import nonebot", "edge imports nonebot, which is not among its libraries"),
+        (
+            "edge/nonebot/a.py",
+            "from .adapter import Adapter",
+            "edge imports napcore.edge.nonebot.adapter.Adapter, which imports its framework",
+        ),
+        (
+            "edge/nonebot/adapter.py",
+            "import aiocqhttp",
+            "edge imports aiocqhttp, which is not among its libraries",
+        ),
         ("other/a.py", "", "belongs to no ring"),
         ("helpers.py", "", "belongs to no ring"),
     ],
@@ -288,6 +305,8 @@ def test_a_planted_import_is_found(tmp_path: Path, file: str, code: str, expecte
             "edge/a.py",
             "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import nonebot",
         ),
+        ("edge/nonebot/adapter.py", "import nonebot\nfrom nonebot.drivers import Request"),
+        ("edge/nonebot/a.py", "def f():\n    from .adapter import Adapter"),
     ],
 )
 def test_what_is_allowed_is_not_reported(tmp_path: Path, file: str, code: str) -> None:

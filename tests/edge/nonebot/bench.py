@@ -51,6 +51,7 @@ from pygtrie import CharTrie
 
 import napcore.nonebot
 from napcore.edge.nonebot import install as installing
+from napcore.edge.nonebot.unwanted import Unwanted
 
 PAST, FUTURE = datetime(2000, 1, 1), datetime(2999, 1, 1)
 SELF_IDS = (10001, 10002)
@@ -157,8 +158,10 @@ logger.add(
 class Run:
     """One run of a program."""
 
-    def __init__(self, program: Any) -> None:
+    def __init__(self, program: Any, unwanted: Unwanted | None = None) -> None:
         self.program = program
+        self.unwanted = unwanted
+        """What withholds events before they are validated."""
         self.trace: list[Any] = []
         self.current = -1
         self.made: dict[int, Any] = {}
@@ -408,8 +411,9 @@ class Run:
     # -- running
 
     def event(self, spec: Any) -> BaseEvent | None:
-        if spec.kind == "foreign":
-            return ForeignEvent()
+        return ForeignEvent() if spec.kind == "foreign" else Adapter.json_to_event(Run.raw(self, spec))
+
+    def raw(self, spec: Any) -> dict[str, Any]:
         common = {"time": 1, "self_id": SELF_IDS[spec.bot], "post_type": spec.kind, "user_id": spec.user}
         if spec.kind in {"message", "message_sent"}:
             segments = [self._segment(part, spec) for part in spec.text]
@@ -430,7 +434,7 @@ class Run:
             common |= {"request_type": "friend", "comment": "", "flag": "f"}
         else:
             common |= {"meta_event_type": "heartbeat", "status": {"online": True, "good": True}, "interval": 1}
-        return Adapter.json_to_event(common)
+        return common
 
     @staticmethod
     def _segment(part: str, spec: Any) -> dict[str, Any]:
@@ -441,6 +445,11 @@ class Run:
         if part == "face":
             return {"type": "face", "data": {"id": "1"}}
         return {"type": "text", "data": {"text": part}}
+
+    def withholds(self, spec: Any, bot: Bot) -> bool:
+        if self.unwanted is None or spec.kind == "foreign":
+            return False
+        return self.unwanted.withholds(napcore.Event.from_dict(self.raw(spec)), bot)
 
     async def main(self) -> None:
         for hook in self.program.hooks:
@@ -453,12 +462,13 @@ class Run:
             if spec.change is not None:
                 self.change(spec.change)
                 continue
-            event = self.event(spec)
-            assert event is not None
-            if isinstance(event, ForeignEvent):
-                await message.handle_event(bots[spec.bot], event)
-            else:
-                await bots[spec.bot].handle_event(event)
+            if not self.withholds(spec, bots[spec.bot]):
+                event = self.event(spec)
+                assert event is not None
+                if isinstance(event, ForeignEvent):
+                    await message.handle_event(bots[spec.bot], event)
+                else:
+                    await bots[spec.bot].handle_event(event)
             left = {
                 priority: [self._name(matcher) for matcher in listed]
                 for priority, listed in sorted(matchers.items())
@@ -499,13 +509,15 @@ def starts(trace: list[Any], program: Any) -> list[Any]:
     return [entry[:2] for entry in trace if entry[2:4] == ("handler", 0) and entry[1][1] in threadless]
 
 
-def run(program: Any, *, napcore_on: bool, backend: str = "asyncio", verify: float = 0.0) -> tuple[Any, Any]:
-    """Run a program from nothing; returns what happened, and napcore's statistics."""
+def run(
+    program: Any, *, napcore_on: bool, backend: str = "asyncio", verify: float = 0.0, withhold: bool = False
+) -> tuple[Any, Any]:
+    """Run a program from nothing; returns what happened, and napcore's statistics, or how many events it withheld."""
     reset()
     LOGGED.clear()
-    made = Run(program)
-    adapter().calls = made.called
     installed = napcore.nonebot.install(verify=verify) if napcore_on else None
+    made = Run(program, Unwanted(installed) if installed is not None and withhold else None)
+    adapter().calls = made.called
     try:
         anyio.run(made.main, backend=backend)
         statistics = installed.statistics() if installed else None
@@ -513,4 +525,6 @@ def run(program: Any, *, napcore_on: bool, backend: str = "asyncio", verify: flo
         adapter().calls = None
         reset()
     began = starts(made.trace, program) if backend == "asyncio" else None  # trio shuffles its tasks
-    return (settled(made.trace), priorities(made.trace), began, sorted(LOGGED)), statistics
+    logged = sorted(line for line in LOGGED if "NAPCORE_SKIP_UNWANTED" not in line)
+    happened = (settled(made.trace), priorities(made.trace), began, logged)
+    return happened, made.unwanted.count if made.unwanted is not None else statistics

@@ -31,3 +31,16 @@ def test_the_same_happens_with_and_without(backend: str) -> None:
         event(f"skipped some: {statistics.skipped > 0}")
 
     same()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_same_happens_when_unwanted_events_are_withheld(backend: str) -> None:
+    @settings(suppress_health_check=[HealthCheck.too_slow])
+    @given(program.programs())
+    def same(what: Any) -> None:
+        stock, _ = bench.run(what, napcore_on=False, backend=backend)
+        ours, withheld = bench.run(what, napcore_on=True, withhold=True, backend=backend)
+        assert ours == stock
+        event(f"withheld some: {withheld > 0}")
+
+    same()

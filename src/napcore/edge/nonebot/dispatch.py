@@ -54,6 +54,8 @@ class Dispatch:
         self, stock: Stock, adapter: Any, settings: Callable[[], Settings], seen: Callable[[type[Any]], None]
     ) -> None:
         self._stock = stock
+        self.adapter = adapter
+        """The module of the OneBot 11 adapter."""
         self._event_type = adapter.Event
         self._reader = Reader(stock, adapter, seen)
         self._fingerprint = stock.fingerprint()
@@ -83,12 +85,38 @@ class Dispatch:
         if not settings.dispatch:
             return None
         self.counters.events += 1
-        if self._stock.message.check_and_run_matcher is not self.check_and_run or not intact(self._fingerprint):
+        if not self._is_intact():
             self.counters.stepped_aside += 1
             return None
         verifying = settings.verify > 0 and self._random.random() < settings.verify
         self.counters.verified += verifying
         return Passage(self, Facts(bot, event, state), verifying)
+
+    def speaks(self) -> bool:
+        """Whether it may speak for the matchers now."""
+        return self._settings().dispatch and self._is_intact()
+
+    def wants(self, facts: Facts) -> bool:
+        """Whether any matcher may want an event that NoneBot2 has not been shown; raises what reading it does."""
+        self.revise()
+        facts.begin()
+        matchers = self._stock.message.matchers
+        candidates, generation = self.index.candidates(facts), self.index.generation
+        for priority in sorted(matchers.keys()):
+            listed = matchers[priority]
+            if type(listed) is not list:
+                return True
+            if not listed:
+                continue
+            stage = self.stage(priority, listed)
+            if generation != self.index.generation:
+                candidates, generation = self.index.candidates(facts), self.index.generation
+            if stage.choose(facts, candidates, self.now):
+                return True
+        return False
+
+    def _is_intact(self) -> bool:
+        return self._stock.message.check_and_run_matcher is self.check_and_run and intact(self._fingerprint)
 
     def choose(self, passage: Passage, priority: int, listed: Any) -> Any:
         """The matchers of a priority that have to be asked; all of them whenever anything is not as expected."""

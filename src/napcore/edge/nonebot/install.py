@@ -86,6 +86,10 @@ class Installed:
             self._settings = self._settings.updated(config)
         return self._settings
 
+    def parts(self) -> tuple[Dispatch | None, Stock | None]:
+        """For the adapter: the index and the NoneBot2 it is in front of; None while it is not."""
+        return (self._dispatch, self._stock) if self.active else (None, None)
+
     def _current_settings(self) -> Settings:
         try:
             return self.settings()

@@ -1,0 +1,53 @@
+"""Where NoneBot2 begins a handler: the point at which the events of a group are kept in order."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from .patches import Patches
+
+if TYPE_CHECKING:
+    from napcore.net.precedence import Place
+
+_place: ContextVar[Place | None] = ContextVar("napcore_place", default=None)
+
+
+class Starts:
+    """Has ``Matcher.run`` wait for its event's turn. What NoneBot2 does before that, matching, is not held up."""
+
+    def __init__(self) -> None:
+        self._patches = Patches()
+
+    def open(self) -> None:
+        """Take part in ``Matcher.run``."""
+        from nonebot.matcher import Matcher
+
+        self._patches.put(Matcher, "run", _waiting(Matcher.run))
+
+    def close(self) -> None:
+        """Put it back."""
+        self._patches.restore()
+
+    @contextmanager
+    def at(self, place: Place) -> Iterator[None]:
+        """What runs in the block, and in tasks it starts, belongs to the event at ``place``."""
+        token = _place.set(place)
+        try:
+            yield
+        finally:
+            _place.reset(token)
+
+
+def _waiting(before: Any) -> Any:
+    @functools.wraps(before)
+    async def run(self: Any, *arguments: Any, **named: Any) -> None:
+        place = _place.get()
+        if place is not None:
+            await place.wait()
+        await before(self, *arguments, **named)
+
+    return run
