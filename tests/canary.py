@@ -100,8 +100,8 @@ def read(patch: pytest.MonkeyPatch, module: ModuleType, name: str, after: Callab
     """See what the function ``name`` of a module returns."""
     original = getattr(module, name)
 
-    def wrapped(data: Any) -> Any:
-        item = original(data)
+    def wrapped(*args: Any) -> Any:
+        item = original(*args)
         after(item)
         return item
 
@@ -118,11 +118,10 @@ def nothing_secret_comes_out() -> Iterator[None]:
         for name in ("token", "upstream_token"):
             canary.plant(name, keywords.get(name))
 
-    def plant_event(item: Any) -> None:
-        if not isinstance(item, Event):
-            return
-        canary.plant("message text", item.data.get("raw_message"))
-        plant_message(canary, item.data.get("message"))
+    def plant_events(events: list[Event]) -> None:
+        for event in events:
+            canary.plant("message text", event.data.get("raw_message"))
+            plant_message(canary, event.data.get("message"))
 
     def plant_request(item: Any) -> None:
         params = item.data.get("params")
@@ -137,7 +136,7 @@ def nothing_secret_comes_out() -> Iterator[None]:
         for name in ("listen", "add_upstream", "add_client"):
             wrap(patch, Relay, name, plant_tokens)
         wrap(patch, Relay, "__init__", lambda relay, *_, **__: canary.relays.append(weakref.ref(relay)))
-        read(patch, napcore.net.traffic, "peek_frame", plant_event)
+        read(patch, napcore.net.traffic, "peek_batch", plant_events)
         read(patch, napcore.net.api, "peek_request", plant_request)
         patch.setattr(NapcoreError, "__init__", remember)
         yield

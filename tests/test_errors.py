@@ -18,6 +18,7 @@ from napcore import (
     CallTimeout,
     ConfigError,
     ConfigProblem,
+    ConnectFailed,
     ConnectionClosed,
     NapcoreError,
     NotSent,
@@ -30,6 +31,7 @@ TREE = {
     ConfigError: ((NapcoreError, ValueError), "NC101"),
     BadEvent: ((NapcoreError, ValueError), "NC201"),
     ConnectionClosed: (NapcoreError, "NC301"),
+    ConnectFailed: ((NapcoreError, ConnectionError), "NC302"),
     CallError: (NapcoreError, "NC400"),
     ActionFailed: (CallError, "NC401"),
     NotSent: (CallError, "NC402"),
@@ -53,6 +55,7 @@ SAMPLES: list[tuple[NapcoreError, str]] = [
     (BadEvent("unexpected end of data", 5), "unexpected end of data at byte 5"),
     (ConnectionClosed(1001, "the relay was closed"), "closed with 1001: the relay was closed"),
     (ConnectionClosed(1006), "closed with 1006"),
+    (ConnectFailed("ws://127.0.0.1:3001", "it wants a token", True), "ws://127.0.0.1:3001: it wants a token"),
     (CallError("get_msg", "something"), "get_msg: something"),
     (
         ActionFailed("send_msg", 1200, "Timeout", "超时", {"a": [1]}),

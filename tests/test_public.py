@@ -19,9 +19,10 @@ import pytest
 import napcore
 from napcore.core.admission import Door
 from napcore.core.config import Config
-from napcore.core.stats import CallStatistics, ClientStatistics, RelayStatistics
+from napcore.core.stats import CallStatistics, ClientStatistics, RelayStatistics, WorkerStatistics
 from napcore.net.client import RemoteClient
 from napcore.net.crossing import ThreadSubscription
+from napcore.net.handlers import Registration
 from napcore.net.local import Account, Subscription
 from napcore.net.upstream import Upstream
 from napcore.net.watchdog import Watchdog
@@ -31,7 +32,18 @@ DOCUMENTED = {
     "events": {"Event", "Request", "Response", "Segment", "peek", "peek_frame", "peek_request"},
     "messages": {"convert_event", "format_message", "parse_message", "plain_text"},
     "in process": {"Filter", "Hub", "HubClient", "Outcome", "Policy", "Report", "TextIndex"},
-    "over the network": {"Config", "Relay", "RelayThread", "load_config", "run", "start_thread", "watch_loop"},
+    "over the network": {
+        "Bot",
+        "Config",
+        "Relay",
+        "RelayThread",
+        "connect",
+        "load_config",
+        "release_turn",
+        "run",
+        "start_thread",
+        "watch_loop",
+    },
     "errors": {
         "ActionFailed",
         "AmbiguousAccount",
@@ -40,6 +52,7 @@ DOCUMENTED = {
         "CallTimeout",
         "ConfigError",
         "ConfigProblem",
+        "ConnectFailed",
         "ConnectionClosed",
         "NapcoreError",
         "NotSent",
@@ -48,10 +61,13 @@ DOCUMENTED = {
     "about itself": {"COMPILED", "__version__"},
 }
 LAZY = {
+    "Bot": "napcore.net.bot",
     "Config": "napcore.core.config",
     "Relay": "napcore.net.relay",
     "RelayThread": "napcore.net.thread",
+    "connect": "napcore.net.bot",
     "load_config": "napcore.edge.settings",
+    "release_turn": "napcore.net.workers",
     "run": "napcore.net.runner",
     "start_thread": "napcore.net.thread",
     "watch_loop": "napcore.net.watchdog",
@@ -62,11 +78,13 @@ REACHED = (
     ClientStatistics,
     Listener,
     RelayStatistics,
+    Registration,
     RemoteClient,
     Subscription,
     ThreadSubscription,
     Upstream,
     Watchdog,
+    WorkerStatistics,
 )
 """Classes users meet as results of public methods."""
 
@@ -186,6 +204,7 @@ def test_methods_are_looked_at() -> None:
         ("napcore._dispatch_py", "Report", 5),
         ("napcore.core.stats", "ClientStatistics", 13),
         ("napcore.core.stats", "CallStatistics", 8),
+        ("napcore.core.backlog", "WorkerStatistics", 8),
     ],
 )
 def test_every_field_is_documented(module: str, name: str, fields: int) -> None:
@@ -269,6 +288,8 @@ def test_repr_of_a_relay_and_its_parts() -> None:
     url = f"ws://user:{SECRET}@127.0.0.1:3001/ws?access_token={SECRET}"
     upstream = relay.add_upstream(url, token=SECRET)
     client = relay.add_client("alice", url, token=SECRET)
+    bot = napcore.connect(url, token=SECRET)
+    assert "<Bot ws://127.0.0.1:3001/ws?access_token=*** connecting>" in clean(bot, bot.relay, bot.statistics())
     shown = clean(
         relay, upstream, client, relay.account(10001), relay.statistics(), upstream.name, Door(SECRET, SECRET)
     )

@@ -36,6 +36,7 @@ from napcore.errors import (
     CallTimeout,
     ConfigError,
     ConfigProblem,
+    ConnectFailed,
     ConnectionClosed,
     NapcoreError,
     NotSent,
@@ -46,21 +47,25 @@ from napcore.types import Outcome, Segment
 if TYPE_CHECKING:
     from napcore.core.config import Config
     from napcore.edge.settings import load_config
+    from napcore.net.bot import Bot, connect
     from napcore.net.relay import Relay
     from napcore.net.runner import run
     from napcore.net.thread import RelayThread, start_thread
     from napcore.net.watchdog import watch_loop
+    from napcore.net.workers import release_turn
 
 __all__ = (
     "COMPILED",
     "ActionFailed",
     "AmbiguousAccount",
     "BadEvent",
+    "Bot",
     "CallError",
     "CallTimeout",
     "Config",
     "ConfigError",
     "ConfigProblem",
+    "ConnectFailed",
     "ConnectionClosed",
     "Event",
     "Filter",
@@ -79,6 +84,7 @@ __all__ = (
     "Segment",
     "TextIndex",
     "__version__",
+    "connect",
     "convert_event",
     "format_message",
     "load_config",
@@ -87,6 +93,7 @@ __all__ = (
     "peek_frame",
     "peek_request",
     "plain_text",
+    "release_turn",
     "run",
     "start_thread",
     "watch_loop",
@@ -95,10 +102,13 @@ __all__ = (
 __version__ = "0.1.0"
 
 _LAZY = {
+    "Bot": "napcore.net.bot",
     "Config": "napcore.core.config",
     "Relay": "napcore.net.relay",
     "RelayThread": "napcore.net.thread",
+    "connect": "napcore.net.bot",
     "load_config": "napcore.edge.settings",
+    "release_turn": "napcore.net.workers",
     "run": "napcore.net.runner",
     "start_thread": "napcore.net.thread",
     "watch_loop": "napcore.net.watchdog",

@@ -6,6 +6,7 @@
     |- ConfigError(ValueError)    .errors
     |- BadEvent(ValueError)       .offset .reason
     |- ConnectionClosed           .close_code .reason
+    |- ConnectFailed(ConnectionError)    .url .cause .refused
     `- CallError                  .action .sent
        |- ActionFailed            .retcode .message .wording .data   sent = "yes"
        |- NotSent                 safe to retry                      sent = "no"
@@ -30,6 +31,7 @@ __all__ = (
     "CallTimeout",
     "ConfigError",
     "ConfigProblem",
+    "ConnectFailed",
     "ConnectionClosed",
     "NapcoreError",
     "NotSent",
@@ -110,6 +112,24 @@ class ConnectionClosed(NapcoreError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.close_code, self.reason)
+
+
+class ConnectFailed(NapcoreError, ConnectionError):
+    """There was no first link. ``cause`` says why, in words, and ``url`` to where, without secrets.
+
+    ``refused`` is whether the token was refused, so that trying again is of no use.
+    """
+
+    code = "NC302"
+
+    def __init__(self, url: str, cause: str, refused: bool = False) -> None:
+        self.url = url
+        self.cause = cause
+        self.refused = refused
+        super().__init__(f"{url}: {cause}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.url, self.cause, self.refused)
 
 
 class CallError(NapcoreError):

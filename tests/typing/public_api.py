@@ -112,6 +112,58 @@ async def thread(config: napcore.Config) -> None:
         relay.publish(5)  # type: ignore[arg-type]
 
 
+async def handlers(relay: napcore.Relay) -> None:
+    @relay.on("message.group", "notice", groups={1}, commands="ping", ordered=False, lifetime="off")
+    async def one(event: napcore.Event) -> None: ...
+
+    assert_type(await one(event=napcore.peek(b"")), None)
+
+    @relay.on(filter=napcore.Filter(groups={1}), to_me=True)
+    def two(event: napcore.Event, relay: napcore.Relay) -> int:
+        assert_type(relay.send_sync(event, "hello"), int)
+        return 1
+
+    assert_type(two(napcore.peek(b""), relay), int)
+    relay.off(one)
+    napcore.release_turn()
+    assert_type(relay.statistics().handlers.failed, int)
+
+    relay.on(5)  # type: ignore[arg-type]
+    relay.on(grups={1})  # type: ignore[call-arg]
+    relay.on(groups={"1"})  # type: ignore[arg-type]
+
+    @relay.on()  # type: ignore[type-var]
+    async def three(event: int) -> None: ...
+
+    @relay.on()  # type: ignore[type-var]
+    async def four(event: napcore.Event, relay: int) -> None: ...
+
+
+async def bot() -> None:
+    async with napcore.connect("ws://127.0.0.1:3001", token="secret", filter=napcore.Filter(groups={1})) as bot:
+        assert_type(bot, napcore.Bot)
+        async for event in bot:
+            assert_type(event, napcore.Event)
+            assert_type(await bot.send(event, "hi", quote=True), int)
+        assert_type((await bot.send_group_msg(group_id=1, message="hi"))["message_id"], int)
+        assert_type(await bot.get_group_list(), list[dict[str, Any]])
+        assert_type(await bot.account(10001).set_group_ban(group_id=1, user_id=2), None)
+        assert_type(await bot.set_msg_emoji_like(message_id=1, emoji_id="76"), Any)
+        assert_type(bot.self_id, int | None)
+        assert_type(bot.relay, napcore.Relay)
+
+        @bot.on("message", commands={"ping"})
+        async def ping(event: napcore.Event, who: napcore.Bot) -> None: ...
+
+        @bot.on()  # type: ignore[type-var]
+        async def pong(event: napcore.Event, who: napcore.Relay) -> None: ...
+
+        await bot.send_group_msg(group_id="1", message="hi")  # type: ignore[arg-type]
+        await bot.send_group_msg(message="hi")  # type: ignore[call-arg]
+        await bot.set_group_add_request(flag="", sub_type="other")  # type: ignore[arg-type]
+    napcore.run(bot.serve)
+
+
 async def answer() -> int:
     return 42
 
@@ -124,6 +176,11 @@ def running() -> None:
     config = napcore.load_config("napcore.toml")
     assert_type(config, napcore.Config)
     assert_type(napcore.Relay.from_config(config), napcore.Relay)
+
+
+def failed(error: napcore.ConnectFailed) -> None:
+    assert_type(error.refused, bool)
+    assert_type(error.errno, int | None)
 
 
 def errors(error: napcore.CallError) -> None:

@@ -6,9 +6,9 @@ import logging
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any, Final, get_args
+from typing import Any, Final, TypedDict, get_args
 
 from napcore.core.expression import Expression
 from napcore.core.expression_file import read_expression
@@ -16,11 +16,46 @@ from napcore.core.regex import compile_regex
 from napcore.errors import ConfigError, ConfigProblem
 from napcore.types import FailMode, Role
 
-__all__ = ("check_expression", "check_field", "shard_of")
+__all__ = ("MESSAGE_FIELDS", "FilterFields", "check_expression", "check_field", "shard_of")
 
 _INT64: Final = 1 << 63
 _ROLES: Final = get_args(Role)
 _log = logging.getLogger("napcore.filter")
+
+MESSAGE_FIELDS: Final = frozenset(
+    {"commands", "prefix", "suffix", "fullmatch", "keywords", "regex", "to_me", "has", "roles", "min_size", "max_size"}
+)
+"""Those that only messages are asked for."""
+
+
+class FilterFields(TypedDict, total=False):
+    """The fields of ``Filter`` but for ``kinds``, as keyword arguments."""
+
+    groups: Collection[int] | None
+    exclude_groups: Collection[int]
+    users: Collection[int] | None
+    exclude_users: Collection[int]
+    exclude_kinds: Collection[str]
+    self_ids: Collection[int] | None
+    private: bool
+    self_messages: bool
+    shard: str | None
+    commands: Collection[str]
+    command_start: Collection[str]
+    command_whitespace: bool | str
+    prefix: Collection[str]
+    suffix: Collection[str]
+    fullmatch: Collection[str]
+    keywords: Collection[str]
+    ignore_case: bool
+    regex: Collection[str] | None
+    to_me: bool
+    has: Collection[str] | None
+    roles: Collection[Role] | Role | None
+    min_size: int
+    max_size: int | None
+    expression: Expression | Mapping[str, Any] | str | os.PathLike[str] | None
+    expression_fails: FailMode
 
 
 def check_field(name: str, value: Any, default: Any, problems: list[ConfigProblem]) -> Any:

@@ -16,7 +16,7 @@ from napcore.dispatch import Event, Report, Router, fan_out, peek
 from napcore.errors import BadEvent, ConfigError
 from napcore.types import Form, MessageFormat
 
-__all__ = ("MEMORY_LIMIT", "Hub", "HubClient")
+__all__ = ("MEMORY_LIMIT", "Hub", "HubClient", "as_event")
 
 MEMORY_LIMIT: Final = 256 << 20
 """Bytes of events that all clients together may hold, unless told otherwise."""
@@ -171,7 +171,7 @@ class Hub:
             BadEvent: not a JSON object, or not an event.
             TypeError: the dict holds what JSON cannot carry.
         """
-        return self.route([_event(event)])
+        return self.route([as_event(event)])
 
     def publish_many(self, events: Iterable[Event | bytes | dict[str, Any]]) -> Report:
         """Route a batch. Never raises for a bad event: it is counted in ``Report.invalid``."""
@@ -179,7 +179,7 @@ class Hub:
         invalid = 0
         for event in events:
             try:
-                good.append(_event(event))
+                good.append(as_event(event))
             except (BadEvent, TypeError):
                 invalid += 1
         return self.route(good, invalid=invalid)
@@ -208,7 +208,13 @@ class Hub:
             self.check_thread()
 
 
-def _event(event: Event | bytes | dict[str, Any]) -> Event:
+def as_event(event: Event | bytes | dict[str, Any]) -> Event:
+    """What publishers give: an event, its JSON text, or a dict, which is encoded once.
+
+    Raises:
+        BadEvent: not a JSON object, or not an event.
+        TypeError: the dict holds what JSON cannot carry.
+    """
     if isinstance(event, Event):
         return event
     if isinstance(event, dict):

@@ -7,9 +7,9 @@ from dataclasses import dataclass, fields
 from typing import Any, get_args
 
 from napcore.core.filter import Filter
-from napcore.dispatch import Outbox
+from napcore.dispatch import Event, Outbox
 from napcore.errors import ConfigError, ConfigProblem
-from napcore.types import Delivery, Off, Overflow
+from napcore.types import Delivery, EventClass, Off, Overflow
 
 __all__ = ("Policy",)
 
@@ -94,6 +94,13 @@ class Policy:
             delivery=self.delivery,
             catch_up_rate=None if self.catch_up_rate is None else float(self.catch_up_rate),
         )
+
+    def lifetime(self, event: Event) -> float:
+        """Seconds that ``event`` may wait."""
+        kind = event.event_class
+        if kind == EventClass.MESSAGE:
+            return float(self.message_ttl)
+        return float(self.request_ttl if kind == EventClass.REQUEST else self.notice_ttl)
 
     @property
     def lifetimes(self) -> tuple[float, float, float, float]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from napcore.core.backlog import WorkerStatistics
+
 __all__ = (
     "AccountStatistics",
     "CallStatistics",
@@ -14,6 +16,7 @@ __all__ = (
     "LossReport",
     "RelayStatistics",
     "UpstreamStatistics",
+    "WorkerStatistics",
     "add_up",
     "as_dict",
 )
@@ -145,6 +148,8 @@ class RelayStatistics(NamedTuple):
     sent, 1013 for being too slow or one too many, 4001 for a newer link of the same client."""
     loop_lag: float = 0.0
     """The longest its event loop has been held up, in seconds; 0 where nothing watches it."""
+    handlers: WorkerStatistics = WorkerStatistics(0, 0, 0, 0, 0, 0, 0, {})
+    """Calls of the functions registered with ``Relay.on``, of all of them together."""
 
 
 def as_dict(statistics: RelayStatistics) -> dict[str, Any]:

@@ -1,15 +1,17 @@
 """How a relay ends: in phases, each of them bounded, so that little is lost and nothing hangs.
 
 A relay whose block ends by itself, or that is asked to end (``aclose()``, a first SIGTERM or SIGINT
-under ``napcore.run``), is drained: new dials get 503 and new calls are not sent; calls under way get
-their answers; upstreams are closed; what waits for clients is written; clients are closed, a little
-apart from each other. Where the host is cancelled or fails, or the drain itself is cancelled or told
-to hurry, everything is closed at once. Either way what is left then is counted ``shutdown``.
+under ``napcore.run``), is drained: its handlers come to their end; new dials get 503 and new calls are
+not sent; calls under way get their answers; upstreams are closed; what waits for clients is written;
+clients are closed, a little apart from each other. Where the host is cancelled or fails, or the drain
+itself is cancelled or told to hurry, everything is closed at once. Either way what is left then is
+counted ``shutdown``.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from napcore.net.link import CLOSE_TIMEOUT, Link
+from napcore.net.workers import DRAIN_LIMIT
 
 if TYPE_CHECKING:
     from napcore.net.relay import Relay
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ("STOP", "Stop", "drain")
 
 CALL_LIMIT: Final = 10.0
-"""Seconds that calls under way have to be answered."""
+"""Seconds that handlers have to end and calls under way have to be answered, together."""
 
 FLUSH_LIMIT: Final = 10.0
 """Seconds that clients have to take what waits for them."""
@@ -80,14 +83,23 @@ async def drain(relay: Relay, *, hurried: bool) -> None:
 
     A cancellation makes it hurry, and passes on at its end.
     """
-    relay.closing = True
     stop = STOP.get() or Stop()
+    patient = stop.asked or not hurried
+    began = time.monotonic()
     try:
-        _stop_dialling(relay)
-        if stop.asked or not hurried:
+        if patient:
             with stop.scope(shield=stop.asked):
-                await _empty(relay)
+                # While calls are still sent: a handler may have begun an answer.
+                await relay.handlers.drain(min(DRAIN_LIMIT, CALL_LIMIT))
+        relay.handlers.close()
+        relay.closing = True
+        _stop_dialling(relay)
+        if patient:
+            with stop.scope(shield=stop.asked):
+                await _empty(relay, max(0.0, CALL_LIMIT - (time.monotonic() - began)))
     finally:
+        relay.closing = True
+        relay.handlers.close()
         with anyio.CancelScope(shield=True):
             await _close(relay, stop)
 
@@ -103,10 +115,10 @@ def _stop_dialling(relay: Relay) -> None:
             session.scope.cancel()
 
 
-async def _empty(relay: Relay) -> None:
-    """The patient phases."""
+async def _empty(relay: Relay, call_limit: float) -> None:
+    """The patient phases behind that of the handlers."""
     calls = relay.traffic.calls
-    if not await _came_to(lambda: not calls.waiting, CALL_LIMIT):
+    if not await _came_to(lambda: not calls.waiting, call_limit):
         _log.warning("closing: %d calls have got no answer within %g s", calls.waiting, CALL_LIMIT)
     sources = _sources(relay)
     for link in sources:

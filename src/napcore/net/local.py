@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
+import anyio.from_thread
 import anyio.lowlevel
 
 from napcore.core.calls import Answer
@@ -19,6 +21,8 @@ from napcore.core.policy import Policy
 from napcore.core.stats import ClientStatistics, add_up
 from napcore.dispatch import Event, peek_frame
 from napcore.errors import ActionFailed, AmbiguousAccount, CallTimeout, NotSent, OutcomeUnknown
+from napcore.net.actions import Actions
+from napcore.net.mailbox import current_wake
 from napcore.types import Segment
 
 if TYPE_CHECKING:
@@ -30,8 +34,10 @@ __all__ = (
     "PendingCall",
     "Subscription",
     "Unheard",
+    "add_subscription",
     "open_subscription",
     "read_answer",
+    "remove_subscription",
     "reply_action",
 )
 
@@ -76,6 +82,16 @@ class Subscription:
         self._closed = True
         self._news.set()
 
+    def let_go(self, traffic: Traffic) -> None:
+        """Drop what waits, add its ledger to those that are gone, and end the iteration."""
+        client = self._client
+        traffic.tell_rest(self, client.name, client.outbox.dropped)
+        # Counted, but no news to who has just left.
+        client.outbox.clear("shutdown")
+        traffic.hub.remove(client.name)
+        traffic.left = add_up(traffic.left, self.statistics())
+        self.close()
+
     def __aiter__(self) -> Subscription:
         return self
 
@@ -102,27 +118,42 @@ class Subscription:
             await self._news.wait()
 
 
+S = TypeVar("S", bound=Subscription)
+
+
+def add_subscription(
+    traffic: Traffic, filter: Filter, name: str, policy: Policy | None, make: Callable[[HubClient], S]
+) -> S:
+    """Route events to a new subscription, from now on.
+
+    Raises:
+        ConfigError: the name is taken.
+    """
+    if not filter.names("meta_event"):
+        # Upstream lifecycles and heartbeats are for those who ask for them by name.
+        filter &= Filter(exclude_kinds=OWN_META, self_messages=True)
+    client = traffic.hub.add(name, filter, policy)
+    client.outbox.owner = subscription = make(client)
+    traffic.subscriptions.append(subscription)
+    return subscription
+
+
+def remove_subscription(traffic: Traffic, subscription: Subscription) -> None:
+    """Route nothing to it any more, and end its iteration."""
+    traffic.subscriptions.remove(subscription)
+    subscription.let_go(traffic)
+
+
 @asynccontextmanager
 async def open_subscription(
     traffic: Traffic, filter: Filter, name: str, policy: Policy | None
 ) -> AsyncIterator[Subscription]:
     """Route events to a new subscription as long as the block lasts."""
-    if not filter.names("meta_event"):
-        # Upstream lifecycles and heartbeats are for those who ask for them by name.
-        filter &= Filter(exclude_kinds=OWN_META, self_messages=True)
-    client = traffic.hub.add(name, filter, policy)
-    client.outbox.owner = subscription = Subscription(client)
-    traffic.subscriptions.append(subscription)
+    subscription = add_subscription(traffic, filter, name, policy, Subscription)
     try:
         yield subscription
     finally:
-        traffic.subscriptions.remove(subscription)
-        traffic.tell_rest(subscription, name, client.outbox.dropped)
-        # Counted, but no news to who has just left.
-        client.outbox.clear("shutdown")
-        traffic.hub.remove(name)
-        traffic.left = add_up(traffic.left, subscription.statistics())
-        subscription.close()
+        remove_subscription(traffic, subscription)
 
 
 class PendingCall:
@@ -228,26 +259,57 @@ class Caller:
         data = await self.call(action, params, self_id=event.self_id)
         return int(data["message_id"])
 
+    def call_sync(
+        self, action: str, params: Mapping[str, Any] | None = None, *, self_id: int | None = None, timeout: float = 30.0
+    ) -> Any:
+        """As :meth:`call`, for a handler that is not async, in its thread; blocks it.
+
+        Raises:
+            CallError: as :meth:`call`.
+            RuntimeError: it was called in the event loop's own thread, which would wait for itself, or
+                in one that was not started for a handler.
+        """
+        if _runs_a_loop():
+            raise RuntimeError("call_sync in the event loop's own thread would wait for itself; await call(...) there")
+        return anyio.from_thread.run(partial(self.call, action, params, self_id=self_id, timeout=timeout))
+
+    def send_sync(
+        self, event: Event, message: str | list[Segment], *, quote: bool = False, at_sender: bool = False
+    ) -> int:
+        """As :meth:`send`, where :meth:`call_sync` can be called.
+
+        Raises:
+            ValueError, CallError, RuntimeError: as :meth:`send` and :meth:`call_sync`.
+        """
+        action, params = reply_action(event, message, quote=quote, at_sender=at_sender)
+        return int(self.call_sync(action, params, self_id=event.self_id)["message_id"])
+
     def account(self, self_id: int) -> Account:
         """The account ``self_id``, with every action as a method."""
         return Account(self, self_id)
 
 
-class Account:
+def _runs_a_loop() -> bool:
+    try:
+        current_wake()
+    except RuntimeError:
+        return False
+    return True
+
+
+class Account(Actions):
     """One account; every OneBot action is a method: ``await account.send_group_msg(group_id=1, message="hi")``."""
 
     def __init__(self, caller: Caller, self_id: int) -> None:
         self.self_id = self_id
         self._caller = caller
 
-    def __getattr__(self, action: str) -> Callable[..., Awaitable[Any]]:
-        if action.startswith("__"):
-            raise AttributeError(action)
+    async def call(self, action: str, params: Mapping[str, Any] | None = None, *, timeout: float = 30.0) -> Any:
+        """As ``Relay.call``, for this account."""
+        return await self._caller.call(action, params, self_id=self.self_id, timeout=timeout)
 
-        def call(**params: Any) -> Awaitable[Any]:
-            return self._caller.call(action, params, self_id=self.self_id)
-
-        return call
+    async def _act(self, action: str, params: dict[str, Any]) -> Any:
+        return await self.call(action, params)
 
     def __repr__(self) -> str:
         return f"<Account {self.self_id}>"

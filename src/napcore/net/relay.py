@@ -18,24 +18,26 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from napcore.core.admission import Door
 from napcore.core.filter import Filter
-from napcore.core.hub import MEMORY_LIMIT
+from napcore.core.hub import MEMORY_LIMIT, as_event
 from napcore.core.message import check_message_format
 from napcore.core.onebot import NAME
 from napcore.core.pacing import SendRate
 from napcore.core.policy import Policy
 from napcore.core.stats import RelayStatistics
-from napcore.dispatch import Event, Report, peek
+from napcore.dispatch import Event, Report
 from napcore.errors import ConfigError
 from napcore.net.client import RemoteClient, Session
 from napcore.net.clients import HEARTBEAT
 from napcore.net.drain import drain
+from napcore.net.handlers import Handlers, Handling
 from napcore.net.local import Caller, Subscription, open_subscription
 from napcore.net.mailbox import Inbox
-from napcore.net.tasks import sheltered_tasks
+from napcore.net.tasks import scoped, sheltered_tasks
 from napcore.net.traffic import Traffic
 from napcore.net.upstream import Upstream
 from napcore.net.upstreams import Upstreams
 from napcore.net.websocket import check_url
+from napcore.net.workers import SLOW, WORKERS
 from napcore.net.ws_client import dial_session, dial_upstream
 from napcore.net.ws_server import Listener, open_listener
 from napcore.types import MessageFormat, Off
@@ -49,7 +51,7 @@ __all__ = ("Relay",)
 _log = logging.getLogger("napcore.relay")
 
 
-class Relay(Caller, anyio.AsyncContextManagerMixin):
+class Relay(Caller, Handling["Relay"], anyio.AsyncContextManagerMixin):
     """Events from upstreams to any number of clients, calls the other way; on asyncio or trio.
 
     Use it as ``async with Relay() as relay:`` or ``await task_group.start(relay.serve)``. It
@@ -65,10 +67,11 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
     most 20 and 5 at once), ``"safe"`` always, two numbers always and with these rates; what would
     wait for more than 20 s is refused.
     ``share_gets`` lets identical ``get_*`` calls share one answer: seconds for which it is good,
-    0 only while it is under way.
+    0 only while it is under way. ``workers`` is how many handlers (:meth:`on`) run at once; one that
+    takes ``slow`` seconds is told of in the log, and nothing waits for it any more.
 
     Raises:
-        ConfigError: ``send_rate`` or ``share_gets`` is none of these.
+        ConfigError: ``send_rate``, ``share_gets``, ``workers`` or ``slow`` is none of these.
         ValueError: ``memory_limit`` is 0, negative or NaN.
     """
 
@@ -79,12 +82,15 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
         call_timeout: float = 120.0,
         send_rate: SendRate = "auto",
         share_gets: float | Off = "off",
+        workers: int = WORKERS,
+        slow: float | Off = SLOW,
     ) -> None:
         self.failed: BaseException | None = None
         """A fault inside napcore, if one happened."""
         self.closing = False
         """Whether it is shutting down: nothing is dialled, nobody is let in, no call is sent any more."""
         self.traffic = Traffic(self, memory_limit, call_timeout, send_rate, share_gets)
+        self.handlers = Handlers(self, workers, slow)
         self.upstreams = Upstreams(self)
         self.listeners: list[Listener] = []
         self._numbers = count(1)
@@ -124,6 +130,7 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
             self._tasks.start_soon(self._guard, "the inbox", self.inbox.serve)
             self.traffic.hub.check_thread()
             self._tasks.start_soon(self._guard, "the clock", self.traffic.tick)
+            self.handlers.open()
             hurried = True
             try:
                 if self.opens_on_entry:
@@ -283,7 +290,7 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
             BadEvent: not a JSON object, or not an event.
         """
         self._running()
-        return self.traffic.publish([_as_event(event)])
+        return self.traffic.publish([as_event(event)])
 
     def publish_threadsafe(self, event: Event | bytes | dict[str, Any]) -> None:
         """Have an event routed as :meth:`publish` does, from any thread; does not wait.
@@ -292,7 +299,7 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
             BadEvent: not a JSON object, or not an event.
             RuntimeError: the relay is not running, or its loop has not come round for 65,536 events.
         """
-        self.inbox.publish(_as_event(event))
+        self.inbox.publish(as_event(event))
 
     def stop_threadsafe(self) -> None:
         """As :meth:`aclose`, from any thread."""
@@ -316,7 +323,9 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
         uptime = time.monotonic() - self._entered_at if self._tasks is not None else 0.0
         lag = self.watchdog.worst if self.watchdog is not None else 0.0
         listeners = tuple(listener.statistics() for listener in self.listeners)
-        return self.traffic.statistics(tuple(self.upstreams))._replace(uptime=uptime, loop_lag=lag, listeners=listeners)
+        return self.traffic.statistics(tuple(self.upstreams))._replace(
+            uptime=uptime, loop_lag=lag, listeners=listeners, handlers=self.handlers.statistics()
+        )
 
     # What its links and clients ask of it.
 
@@ -324,7 +333,7 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
         """Keep a link to a client we dial, unless it is shutting down."""
         if not self.closing:
             session.scope = anyio.CancelScope()
-            self.start(f"client {session.label}", _scoped, session, dial_session)
+            self.start(f"client {session.label}", scoped, session, dial_session)
 
     async def remove_client(self, client: RemoteClient) -> None:
         """Close a client's links and forget it."""
@@ -351,7 +360,7 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
     def _start_upstream(self, upstream: Upstream) -> None:
         if not self.closing:
             upstream.scope = anyio.CancelScope()
-            self.start(f"upstream {upstream.name}", _scoped, upstream, dial_upstream)
+            self.start(f"upstream {upstream.name}", scoped, upstream, dial_upstream)
 
     def start(self, what: str, work: Callable[..., Awaitable[None]], *args: Any) -> None:
         """Start a task of its own for ``what``, unless it has ended."""
@@ -364,6 +373,15 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
         except Exception as error:
             self.fail(what, error)
 
+    @property
+    def running(self) -> bool:
+        """Whether it has been entered, and not been left."""
+        return self._tasks is not None
+
+    def _registering(self) -> Handlers:
+        self._check()
+        return self.handlers
+
     def _check(self) -> None:
         if self.failed is not None:
             raise self.failed
@@ -375,15 +393,3 @@ class Relay(Caller, anyio.AsyncContextManagerMixin):
         if self._tasks is None:
             raise RuntimeError("the relay is not running; enter it with 'async with' or start serve() first")
         return self._tasks
-
-
-def _as_event(event: Event | bytes | dict[str, Any]) -> Event:
-    if isinstance(event, dict):
-        return Event.from_dict(event)
-    return event if isinstance(event, Event) else peek(event)
-
-
-async def _scoped(owner: Session | Upstream, work: Callable[[Any], Awaitable[None]]) -> None:
-    assert owner.scope is not None
-    with owner.scope:
-        await work(owner)

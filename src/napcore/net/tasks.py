@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Protocol, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
 
-__all__ = ("own_tasks", "sheltered_tasks")
+__all__ = ("own_tasks", "scoped", "sheltered_tasks")
+
+
+class _Scoped(Protocol):
+    scope: anyio.CancelScope | None
+
+
+_Owner = TypeVar("_Owner", bound=_Scoped)
 
 
 @asynccontextmanager
@@ -55,3 +63,10 @@ async def _shelter(found: list[TaskGroup], ready: anyio.Event) -> None:
         found.append(tasks)
         ready.set()
         await anyio.sleep_forever()
+
+
+async def scoped(owner: _Owner, work: Callable[[_Owner], Awaitable[None]]) -> None:
+    """Work for ``owner`` inside its cancel scope, which it has."""
+    assert owner.scope is not None
+    with owner.scope:
+        await work(owner)

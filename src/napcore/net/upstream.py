@@ -16,7 +16,7 @@ from napcore.core.onebot import encode_call, parse_self_id
 from napcore.core.request_lane import RequestLane
 from napcore.core.stats import UpstreamStatistics
 from napcore.dispatch import Event, Response, frame, masked_frame, peek_frame
-from napcore.errors import ConnectionClosed
+from napcore.errors import ConnectFailed, ConnectionClosed
 from napcore.net.link import Link
 from napcore.net.local import Unheard
 from napcore.net.websocket import public_url
@@ -64,6 +64,10 @@ class Upstream:
         self.links: list[UpstreamLink] = []
         self.retired = False
         """Whether it has been closed for good: nothing is dialled any more."""
+        self.trouble = ""
+        """Why it has no link, in words; empty as long as it has one."""
+        self.refused = False
+        """Whether that is because it refuses our token."""
         self.scope: anyio.CancelScope | None = None
         """Around the task that dials, where we dial."""
         self.relay = relay
@@ -88,14 +92,44 @@ class Upstream:
         """Wait until it is connected and an account of it is known; ``timeout`` in seconds.
 
         Raises:
-            TimeoutError: it did not come to that in time.
+            TimeoutError: it did not come to that in time; the text says why.
             ConnectionClosed: it was closed meanwhile.
         """
-        with anyio.fail_after(timeout):
-            while not (self.links and self._seen):
-                if self.retired:
-                    raise ConnectionClosed(1001, "the upstream has been closed")
-                await self._change.wait()
+        with anyio.move_on_after(timeout):
+            await self._ready(patient=True)
+            return
+        raise TimeoutError(f"{self.name}: {self._why_not(timeout)}")
+
+    async def first_link(self, timeout: float) -> None:
+        """As :meth:`ready`, but it waits no more once the token has been refused.
+
+        Raises:
+            ConnectFailed: there is no link, or no account is known.
+            ConnectionClosed: it was closed meanwhile.
+        """
+        with anyio.move_on_after(timeout):
+            await self._ready(patient=False)
+            return
+        raise ConnectFailed(self.name, self._why_not(timeout))
+
+    async def _ready(self, *, patient: bool) -> None:
+        while not (self.links and self._seen):
+            if self.retired:
+                raise ConnectionClosed(1001, "the upstream has been closed")
+            if self.refused and not patient:
+                raise ConnectFailed(self.name, self.trouble, refused=True)
+            await self._change.wait()
+
+    def _why_not(self, timeout: float) -> str:
+        if self.links:
+            return f"connected, but within {timeout:g} s it has not said which account it is; is it a OneBot server?"
+        return f"no link within {timeout:g} s: {self.trouble or 'nobody answers'}"
+
+    def tell_trouble(self, cause: str, refused: bool) -> None:
+        """A dial has failed, or a link has ended, and why."""
+        self.trouble = cause
+        self.refused = refused
+        self.changed()
 
     async def aclose(self) -> None:
         """Close its links and dial no more."""
@@ -167,6 +201,8 @@ class UpstreamLink:
         upstream, relay = self.upstream, self._relay
         upstream.links.append(self)
         upstream.connects += 1
+        upstream.trouble = ""
+        upstream.refused = False
         self.liveness = Liveness(time.monotonic(), patient=link.loopback)
         try:
             async with anyio.create_task_group() as tg:

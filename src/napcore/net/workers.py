@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Hashable
 from contextlib import asynccontextmanager
 from contextvars import Context, ContextVar, copy_context
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import anyio
 import anyio.to_thread
@@ -28,7 +28,7 @@ from napcore.net.places import place_of_awaitable, place_of_error, place_of_thre
 from napcore.net.tasks import own_tasks
 from napcore.types import Off, Outcome
 
-__all__ = ("DRAIN_LIMIT", "SLOW", "Turn", "Work", "WorkerPool", "release_turn")
+__all__ = ("DRAIN_LIMIT", "SLOW", "WORKERS", "Turn", "Work", "WorkerPool", "release_turn")
 
 WORKERS: Final = 64
 """Jobs that run at once, released ones not counted."""
@@ -272,7 +272,7 @@ class WorkerPool(anyio.AsyncContextManagerMixin):
         end: End = "shutdown"
         try:
             if turn.in_thread:
-                result = await anyio.to_thread.run_sync(
+                (result,) = await anyio.to_thread.run_sync(
                     self._run_in_thread, turn, limiter=self._limiter, abandon_on_cancel=True
                 )
             else:
@@ -302,10 +302,11 @@ class WorkerPool(anyio.AsyncContextManagerMixin):
                 self._rest.set()
 
     @staticmethod
-    def _run_in_thread(turn: Turn) -> Any:
+    def _run_in_thread(turn: Turn) -> tuple[object]:
         turn.thread = threading.get_ident()
         try:
-            return turn.work(turn)
+            # In a tuple, since trio takes no awaitable from a thread.
+            return (turn.work(turn),)
         finally:
             turn.thread = None
 

@@ -54,6 +54,7 @@ async def dial_upstream(upstream: Upstream) -> None:
         serve,
         lambda: not upstream.retired and not upstream.relay.closing,
         upstream.ssl_context,
+        upstream.tell_trouble,
     )
 
 
@@ -114,6 +115,7 @@ async def _keep_linked(
     serve: Callable[[Dialled], Awaitable[tuple[Lane, str]]],
     wanted: Callable[[], bool],
     ssl_context: ssl.SSLContext | None,
+    tell: Callable[[str, bool], None] | None = None,
 ) -> None:
     backoff = Backoff(loopback=is_local(urlsplit(url).hostname or ""))
     told: str | None = None
@@ -128,6 +130,8 @@ async def _keep_linked(
             lane, cause = await serve(dialled)
             if not wanted():
                 return
+        if tell is not None:
+            tell(f"{cause}{_CURES[lane]}", lane is Lane.AUTH)
         delay = backoff.delay(time.monotonic(), lane)
         # The same trouble again is not news.
         level = logging.DEBUG if cause == told else logging.WARNING
