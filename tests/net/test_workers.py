@@ -165,9 +165,11 @@ async def test_a_handler_may_let_go_from_wherever_it_is() -> None:
 async def test_what_waits_is_bounded_and_told_of(caplog: pytest.LogCaptureFixture) -> None:
     gate = Gate()
     async with WorkerPool(workers=1, max_jobs=2) as pool:
-        answers = [pool.submit(gate.job(number), key="a", name="one") for number in range(6)]
+        answers = []
+        for number in range(6):
+            answers.append(pool.submit(gate.job(number), key="a", name="one"))
+            await anyio.wait_all_tasks_blocked()
         assert answers == [True] * 6
-        await anyio.wait_all_tasks_blocked()
         gate.open(*range(6))
     assert gate.ended == [0, 4, 5]
     assert pool.statistics().dropped == {"oldest": 3}
@@ -181,7 +183,9 @@ async def test_what_waits_is_bounded_and_told_of(caplog: pytest.LogCaptureFixtur
 async def test_the_newest_may_be_refused() -> None:
     gate = Gate()
     async with WorkerPool(workers=1, max_jobs=1, overflow="drop_newest") as pool:
-        assert [pool.submit(gate.job(number), key="a", name="one") for number in range(3)] == [True, True, False]
+        assert pool.submit(gate.job(0), key="a", name="one")
+        await anyio.wait_all_tasks_blocked()
+        assert [pool.submit(gate.job(number), key="a", name="one") for number in (1, 2)] == [True, False]
         gate.open(*range(3))
     assert gate.ended == [0, 1]
     assert pool.statistics().dropped == {"newest": 1}
@@ -318,6 +322,24 @@ async def test_a_slow_handler_is_named_with_its_line_and_nothing_waits_for_it(
         assert (found.running, found.released, found.handled) == (1, 1, 1)
         go.set()
     assert pool.statistics()[:5] == (2, 2, 0, 0, 0)
+
+
+async def test_one_that_has_let_go_is_not_told_of(until: Any, caplog: pytest.LogCaptureFixture) -> None:
+    go = anyio.Event()
+
+    async def long(turn: Turn) -> None:
+        turn.release()
+        await go.wait()
+
+    async def slow(turn: Turn) -> None:
+        await go.wait()
+
+    async with WorkerPool(slow=0.02) as pool:
+        pool.submit(long, key="a", name="plugins.quiz:play")
+        pool.submit(slow, key="b", name="plugins.weather:today")
+        await until(lambda: told(caplog))
+        go.set()
+    assert [text.split()[1] for text in told(caplog)] == ["plugins.weather:today"]
 
 
 async def test_a_handler_that_waits_for_a_later_message_of_its_group_gets_it(until: Any) -> None:
@@ -464,7 +486,7 @@ async def test_leaving_waits_for_what_runs_and_waits() -> None:
 
             tasks.start_soon(later)
     assert gate.ended == [1, 2]
-    assert pool.statistics() == (3, 2, 0, 0, 0, 0, 1, {"shutdown": 1})
+    assert pool.statistics() == (3, 2, 0, 0, 0, 0, 2, {"shutdown": 1})
 
 
 async def test_leaving_is_bounded_and_says_who_is_in_the_way(caplog: pytest.LogCaptureFixture) -> None:

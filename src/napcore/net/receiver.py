@@ -18,7 +18,7 @@ import anyio.lowlevel
 from anyio.abc import ByteStream
 
 from napcore.dispatch import CAN_POLL, CAN_READ, Assembly, Reader, Writer
-from napcore.net.pool import Member, pool
+from napcore.net.pool import Member, pool, watch_descriptor
 from napcore.net.reference import ReferenceReader
 from napcore.net.sockets import own_descriptor
 
@@ -176,7 +176,7 @@ class Receiver:
     async def _read_called(self, loop: Any) -> None:
         # Past anyio, which has nothing like it: a wake-up costs a third of what receive() does on
         # asyncio (18 us to 61), half on uvloop (11 to 21).
-        loop.add_reader(self._descriptor, self._reader.pull, self._descriptor, self._took)
+        watch_descriptor(loop, self._descriptor, self._reader.pull, self._descriptor, self._took)
         try:
             await self._done.wait()
         finally:
