@@ -64,5 +64,5 @@ async def look_through_services(bot: Any, event: Any, plugins: Any) -> None:
 async def doze(bot: Any, event: Any) -> None:
     """A plugin that blocks the whole bot, as many do. The link to NapCat does not notice."""
     seconds = float(event.message.extract_plain_text().removeprefix("发呆").strip() or 3)
-    time.sleep(seconds)
+    time.sleep(seconds)  # noqa: ASYNC251 (on purpose)
     await bot.send(event, "醒了")
