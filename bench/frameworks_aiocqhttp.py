@@ -6,6 +6,7 @@ The bot is a process of its own, the stand-in NapCat is here. Each row is played
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import time
@@ -186,10 +187,11 @@ async def late_answer(stage: Stage) -> Figures:
 async def overlapping_reconnect(stage: Stage) -> Figures:
     """NapCat dials anew before its old connection is gone, which then ends."""
     old = stage.sim.links[0]
-    stage.sim.connect(url_of(stage), reconnect=1e6)
+    stage.sim.connect(url_of(stage), reconnect=math.inf)
     await stage.sim.wait_connected(2)
     old.abort()
     await stage.sim.wait_for(lambda: old not in stage.sim.links)
+    await anyio.sleep(stage.quiet)
     outcomes = []
     for _ in range(3):
         await stage.say("ask")
@@ -266,15 +268,16 @@ def run(scale: float, out: Path | None, say: Callable[[str], None]) -> list[str]
 
 async def play_row(play: Play, mode: str, timeout: float, scale: float) -> Figures:
     """One row with one of the two."""
-    dialled = mode == "stock" or play is overlapping_reconnect
-    async with stage_of(mode, timeout, scale, dialled=dialled) as stage:
+    overlapping = play is overlapping_reconnect
+    dialled, reconnect = mode == "stock" or overlapping, math.inf if overlapping else 0.5
+    async with stage_of(mode, timeout, scale, dialled=dialled, reconnect=reconnect) as stage:
         figures = await play(stage)
         return {**figures, "CPU s": f"{cpu_seconds(stage.bot.pid):.1f}", "peak MiB": peak_mib(stage.bot.pid)}
 
 
 @asynccontextmanager
-async def stage_of(mode: str, timeout: float, scale: float, *, dialled: bool) -> AsyncIterator[Stage]:
-    """A bot that is linked and serves; ``dialled``: NapCat dials it."""
+async def stage_of(mode: str, timeout: float, scale: float, *, dialled: bool, reconnect: float) -> AsyncIterator[Stage]:
+    """A bot that is linked and serves; ``dialled``: NapCat dials it, again ``reconnect`` seconds after an end."""
     port = free_port()
     groups = range(FIRST_GROUP, FIRST_GROUP + GROUPS)
     async with Simulator(ACCOUNT, groups=tuple(groups), heartbeat=3.0, seed=1) as sim:
@@ -288,7 +291,7 @@ async def stage_of(mode: str, timeout: float, scale: float, *, dialled: bool) ->
                 if line is None:
                     raise RuntimeError("the bot has not started")
             if dialled:
-                sim.connect(url_of(stage), reconnect=0.5)
+                sim.connect(url_of(stage), reconnect=reconnect)
             await sim.wait_connected(timeout=PATIENCE)
             while True:
                 # Until the first event has gone all the way.
