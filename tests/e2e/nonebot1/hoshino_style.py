@@ -21,7 +21,7 @@ def init() -> Any:
     nonebot.init(config)
     bot = nonebot.get_bot()
     bot.finish = finish
-    from hoshino_style import modules  # noqa: F401
+    import hoshino_modules  # noqa: F401
 
     return bot
 
