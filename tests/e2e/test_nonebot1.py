@@ -97,6 +97,8 @@ def test_nonebot1_as_it_is_started(nonebot: Path) -> None:
         [[".handle_quick_operation", {"approve": True, "remark": ""}]],
         [["send_msg", "天津：晴"]],
     ]
+    # Two handlers wait for a message: that of "guess" for one step, that of "ask" for three.
+    assert found["running"] == [0, 0, 0, 0, 1, 0, 1, 1, 1, 0, 0, 0, 0, 0]
     assert "broken plugin" in log
 
 
@@ -117,3 +119,4 @@ def test_a_bot_of_hoshinobots_kind_as_it_is_started(nonebot: Path) -> None:
     assert {shown for action, shown in game if action == "send_msg"} == {"member", "[at] 结束"}
     assert broadcast == [["get_group_list", {}], ["send_group_msg", "广播"], ["send_group_msg", "广播"]]
     assert recalled == [["send_msg", "撤回了"]]
+    assert found["running"] == [0, 1, 0, 0, 0]

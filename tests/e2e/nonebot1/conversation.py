@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 
 import napcore
+import napcore.aiocqhttp
 from napcore.testing import Simulator
 
 ACCOUNT = 10001
@@ -20,7 +21,8 @@ PATIENCE = 20.0
 _listening = threading.Event()
 _started = threading.Event()
 _over = threading.Event()
-_found: dict[str, Any] = {"steps": []}
+_found: dict[str, Any] = {"steps": [], "running": []}
+_attached: list[Any] = []
 _url = ""
 
 
@@ -29,6 +31,11 @@ def relay() -> napcore.RelayThread:
     threading.Thread(target=anyio.run, args=(_napcat,), daemon=True).start()
     assert _listening.wait(PATIENCE)
     return napcore.start_thread(napcore.Config.from_dict({"upstream": [{"url": _url}]}))
+
+
+def watch(attached: napcore.aiocqhttp.Attached) -> None:
+    """Write down how many events are being handled after each step."""
+    _attached.append(attached)
 
 
 async def started() -> None:
@@ -71,6 +78,9 @@ async def _play(sim: Simulator, step: dict[str, Any]) -> None:
             own = {**said, "user_id": 7, "sender": {**said["sender"], "user_id": 7, "role": "member"}}
         await sim.emit({**own, **event})
     await sim.wait_for(lambda: len(_calls(sim)) >= before + step["calls"], timeout=PATIENCE)
+    # What was answered last is about to be over.
+    await anyio.sleep(0.1)
+    _found["running"].append(_attached[0].statistics().running)
     _found["steps"].append([[call["action"], _shown(call["params"])] for call in _calls(sim)[before:]])
 
 

@@ -48,6 +48,5 @@ async def broadcast(bot: Any, event: Any) -> None:
 
 
 @bot.on_notice("group_recall")
-async def recalled(event: Any) -> dict[str, Any]:
+async def recalled(event: Any) -> None:
     await bot.send(event, "撤回了")
-    return {}

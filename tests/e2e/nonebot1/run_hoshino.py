@@ -10,7 +10,7 @@ import hoshino_style as hoshino
 import napcore.aiocqhttp
 
 bot = hoshino.init()
-napcore.aiocqhttp.attach(bot, conversation.relay())
+conversation.watch(napcore.aiocqhttp.attach(bot, conversation.relay()))
 app = bot.asgi
 
 if __name__ == "__main__":

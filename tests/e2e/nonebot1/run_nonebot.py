@@ -11,7 +11,7 @@ import nonebot
 import napcore.aiocqhttp
 
 nonebot.init(config)
-napcore.aiocqhttp.attach(nonebot.get_bot(), conversation.relay())
+conversation.watch(napcore.aiocqhttp.attach(nonebot.get_bot(), conversation.relay()))
 nonebot.load_plugins(str(Path(__file__).parent / "plugins"), "plugins")
 nonebot.on_startup(conversation.started)
 nonebot.run()
