@@ -126,7 +126,7 @@ def _frameworks(chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> 
     if chosen.only in ("", "aiocqhttp"):
         from bench import frameworks_aiocqhttp
 
-        failures += frameworks_aiocqhttp.run(0.05 if chosen.quick else 1.0, chosen.out, say)
+        failures += frameworks_aiocqhttp.run(0.02 if chosen.quick else 1.0, chosen.out, say)
     return 1 if failures else 0
 
 
