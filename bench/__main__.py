@@ -45,10 +45,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     command = commands.add_parser(
         "frameworks",
-        help="NoneBot2 alone and with napcore: in process, and over a socket",
+        help="frameworks alone and with napcore: in process, over a socket, and in trouble",
         description="Exit status 1: a case failed. An aim that is missed does not change it.",
     )
-    command.add_argument("--quick", action="store_true", help="1 and 100 commands only, about a minute")
+    command.add_argument("--quick", action="store_true", help="1 and 100 commands, short troubles; two minutes")
+    command.add_argument("--troubles", action="store_true", help="only what becomes of links, events and answers")
     command.add_argument("--only", default="", metavar="KIND", help="command, keyword, regex, alconna or mixed")
     command.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="default: bench/results")
     command.set_defaults(rounds=None)
@@ -108,8 +109,10 @@ def _calls(chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
 def _frameworks(chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """NoneBot2 is imported only when it is to be measured."""
-    from bench import framework_bot, frameworks
+    from bench import framework_bot, frameworks, troubles
 
+    if chosen.troubles:
+        return 1 if troubles.run(chosen.quick, say, chosen.out) else 0
     kinds = [kind for kind in framework_bot.KINDS if kind == chosen.only or (not chosen.only and not chosen.quick)]
     if chosen.quick and not chosen.only:
         kinds = ["command"]
@@ -118,7 +121,8 @@ def _frameworks(chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> 
     counts = (1, 100) if chosen.quick else frameworks.Options.counts
     seconds = 0.5 if chosen.quick else frameworks.Options.seconds
     found = frameworks.run(frameworks.Options(kinds, counts, seconds, out=chosen.out), say)
-    return 1 if found.failures else 0
+    failures = [] if chosen.only else troubles.run(chosen.quick, say, chosen.out)
+    return 1 if found.failures or failures else 0
 
 
 if __name__ == "__main__":
