@@ -28,6 +28,9 @@ LIBRARIES = {
 }
 """What a ring imports besides the standard library. edge may import more inside functions: those are its extras."""
 
+PYTEST_PLUGIN = "napcore.testing.fixtures"
+"""The one module that imports pytest, which has loaded it."""
+
 OF_FRAMEWORKS = {"napcore.edge.nonebot.adapter": "nonebot", "napcore.edge.nonebot.driver": "nonebot"}
 """Modules of edge that are made of a framework's classes: they import it, and are imported inside functions only."""
 
@@ -188,6 +191,8 @@ def problems(package: Path) -> list[str]:
                 continue
             if found.module in WITHOUT_WAITING.get(name, ()):
                 continue
+            if module == PYTEST_PLUGIN and found.module.split(".")[0] == "pytest":
+                continue
             reason = wrong(ring, found)
             if reason:
                 out.append(f"{name}:{found.line}: {ring} imports {found.module}, which {reason}")
@@ -263,6 +268,7 @@ def test_the_rule_reads_the_real_tree() -> None:
         ),
         ("net/a.py", "import msgspec", "net imports msgspec, which is not among its libraries"),
         ("testing/a.py", "from napcore.edge import cli", "testing imports napcore.edge.cli, which is in edge"),
+        ("testing/a.py", "import pytest", "testing imports pytest, which is not among its libraries"),
         ("edge/a.py", "import anyio", "edge imports anyio, which is not among its libraries"),
         ("edge/a.py", "def f():\n    import anyio", "edge imports anyio, which is not among its libraries"),
         ("edge/a.py", "import asyncio", "edge imports asyncio, which is one event loop's"),
@@ -305,6 +311,7 @@ def test_a_planted_import_is_found(tmp_path: Path, file: str, code: str, expecte
         ("net/a.py", "def f():\n    import sniffio"),
         ("core/a.py", "def f():\n    import re2"),
         ("testing/a.py", "import anyio\nfrom napcore.net.link import Link"),
+        ("testing/fixtures.py", "import pytest"),
         ("net/a.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from typing_extensions import Unpack"),
         (
             "edge/a.py",

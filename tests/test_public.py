@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import napcore
+import napcore.testing
 from napcore.core.admission import Door
 from napcore.core.config import Config
 from napcore.core.stats import CallStatistics, ClientStatistics, RelayStatistics, WorkerStatistics
@@ -111,6 +112,18 @@ def test_every_name_can_be_had(name: str) -> None:
 def test_lazy_names_are_the_rings_own(name: str) -> None:
     assert getattr(napcore, name) is getattr(importlib.import_module(LAZY[name]), name)
     assert vars(napcore)[name] is getattr(napcore, name), "found without __getattr__ from the second time on"
+
+
+@pytest.mark.parametrize("name", napcore.testing.__all__)
+def test_names_for_tests_can_be_had_and_are_documented(name: str) -> None:
+    value = getattr(napcore.testing, name)
+    assert vars(napcore.testing)[name] is value
+    assert name in dir(napcore.testing)
+    if isinstance(value, type):
+        assert [member for member, held in public_members(value).items() if not inspect.getdoc(held)] == []
+        assert value.__doc__
+    with pytest.raises(AttributeError, match=r"^module 'napcore.testing' has no attribute 'Simulater'$"):
+        napcore.testing.Simulater  # type: ignore[attr-defined]  # noqa: B018
 
 
 def test_a_star_import_brings_exactly_these() -> None:

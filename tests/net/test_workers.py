@@ -18,6 +18,7 @@ import anyio.lowlevel
 import pytest
 from blockbuster import BlockBuster
 
+import napcore.net.workers
 from napcore.net.workers import Turn, WorkerPool, release_turn
 
 MARK: ContextVar[str] = ContextVar("MARK", default="clean")
@@ -165,9 +166,11 @@ async def test_a_handler_may_let_go_from_wherever_it_is() -> None:
 async def test_what_waits_is_bounded_and_told_of(caplog: pytest.LogCaptureFixture) -> None:
     gate = Gate()
     async with WorkerPool(workers=1, max_jobs=2) as pool:
-        answers = [pool.submit(gate.job(number), key="a", name="one") for number in range(6)]
+        answers = []
+        for number in range(6):
+            answers.append(pool.submit(gate.job(number), key="a", name="one"))
+            await anyio.wait_all_tasks_blocked()
         assert answers == [True] * 6
-        await anyio.wait_all_tasks_blocked()
         gate.open(*range(6))
     assert gate.ended == [0, 4, 5]
     assert pool.statistics().dropped == {"oldest": 3}
@@ -181,7 +184,9 @@ async def test_what_waits_is_bounded_and_told_of(caplog: pytest.LogCaptureFixtur
 async def test_the_newest_may_be_refused() -> None:
     gate = Gate()
     async with WorkerPool(workers=1, max_jobs=1, overflow="drop_newest") as pool:
-        assert [pool.submit(gate.job(number), key="a", name="one") for number in range(3)] == [True, True, False]
+        assert pool.submit(gate.job(0), key="a", name="one")
+        await anyio.wait_all_tasks_blocked()
+        assert [pool.submit(gate.job(number), key="a", name="one") for number in (1, 2)] == [True, False]
         gate.open(*range(3))
     assert gate.ended == [0, 1]
     assert pool.statistics().dropped == {"newest": 1}
@@ -320,6 +325,24 @@ async def test_a_slow_handler_is_named_with_its_line_and_nothing_waits_for_it(
     assert pool.statistics()[:5] == (2, 2, 0, 0, 0)
 
 
+async def test_one_that_has_let_go_is_not_told_of(until: Any, caplog: pytest.LogCaptureFixture) -> None:
+    go = anyio.Event()
+
+    async def long(turn: Turn) -> None:
+        turn.release()
+        await go.wait()
+
+    async def slow(turn: Turn) -> None:
+        await go.wait()
+
+    async with WorkerPool(slow=0.02) as pool:
+        pool.submit(long, key="a", name="plugins.quiz:play")
+        pool.submit(slow, key="b", name="plugins.weather:today")
+        await until(lambda: told(caplog))
+        go.set()
+    assert [text.split()[1] for text in told(caplog)] == ["plugins.weather:today"]
+
+
 async def test_a_handler_that_waits_for_a_later_message_of_its_group_gets_it(until: Any) -> None:
     answers: list[str] = []
     asked: list[anyio.Event] = []
@@ -447,6 +470,22 @@ async def test_the_same_handler_is_told_of_once_a_minute(until: Any, caplog: pyt
     assert told(caplog)[1].endswith("without waiting for its end (2 more of it since this was last said)")
 
 
+async def test_looking_fails_and_nothing_else(
+    until: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(awaitable: object) -> str:
+        raise AssertionError("planted")
+
+    monkeypatch.setattr(napcore.net.workers, "place_of_awaitable", fail)
+    gate = Gate()
+    async with WorkerPool(slow=0.02) as pool:
+        pool.submit(gate.job(1), name="one")
+        await until(lambda: told(caplog))
+        gate.open(1)
+    assert "handler one has run for 0.0 s; what comes after it begins now" in told(caplog)[-1]
+    assert pool.statistics().handled == 1
+
+
 # The end.
 
 
@@ -464,7 +503,7 @@ async def test_leaving_waits_for_what_runs_and_waits() -> None:
 
             tasks.start_soon(later)
     assert gate.ended == [1, 2]
-    assert pool.statistics() == (3, 2, 0, 0, 0, 0, 1, {"shutdown": 1})
+    assert pool.statistics() == (3, 2, 0, 0, 0, 0, 2, {"shutdown": 1})
 
 
 async def test_leaving_is_bounded_and_says_who_is_in_the_way(caplog: pytest.LogCaptureFixture) -> None:

@@ -7,7 +7,9 @@ nothing has to be started or ended.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any
 
 import anyio
@@ -15,7 +17,20 @@ import anyio.lowlevel
 
 from napcore.dispatch import Poller
 
-__all__ = ("Member", "pool")
+__all__ = ("Member", "pool", "watch_descriptor")
+
+
+def watch_descriptor(loop: Any, descriptor: int, callback: Callable[..., object], *args: object) -> None:
+    """``loop.add_reader``, for a callback in which anyio works, whoever has started the loop.
+
+    In a callback runs no task, by which sniffio would know asyncio; it has to have been told.
+    ``anyio.run`` tells it, ``asyncio.run`` does not.
+    """
+    context = copy_context()
+    sniffio = sys.modules.get("sniffio")
+    if sniffio is not None:
+        context.run(sniffio.current_async_library_cvar.set, "asyncio")
+    context.run(loop.add_reader, descriptor, callback, *args)
 
 
 class Member:
@@ -51,7 +66,7 @@ class Pool:
         loop = anyio.lowlevel.current_token().native_token
         self._loop: Any = loop if hasattr(loop, "add_reader") else None
         if self._loop is not None:
-            self._loop.add_reader(self._poller.descriptor, self._poller.pull)
+            watch_descriptor(self._loop, self._poller.descriptor, self._poller.pull)
 
     def __len__(self) -> int:
         return len(self._members)

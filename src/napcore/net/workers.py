@@ -14,7 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Hashable
 from contextlib import asynccontextmanager
-from contextvars import Context, ContextVar, copy_context
+from contextvars import ContextVar
 from typing import Final, Literal, TypeAlias
 
 import anyio
@@ -38,6 +38,9 @@ MAX_RUNNING: Final = 1024
 
 MAX_JOBS: Final = 4096
 """Jobs that wait at most."""
+
+MAX_BYTES: Final = 32 << 20
+"""Bytes that they hold at most, as far as it was said."""
 
 THREADS: Final = 64
 """Threads for jobs that are not async."""
@@ -86,10 +89,14 @@ class Turn:
 
     def place(self) -> str:
         """Where it stands, in words; empty where that cannot be seen."""
-        if self.thread is not None:
-            return place_of_thread(self.thread)
-        if self.awaitable is not None:
-            return place_of_awaitable(self.awaitable)
+        try:
+            if self.thread is not None:
+                return place_of_thread(self.thread)
+            if self.awaitable is not None:
+                return place_of_awaitable(self.awaitable)
+        except Exception:
+            # It looks at what other code is made of, and must not end the pool.
+            _log.debug("handler %s cannot be looked at", self.name, exc_info=True)
         return "waiting for a free thread" if self.in_thread else ""
 
 
@@ -100,9 +107,9 @@ def release_turn() -> None:
     """Let the next event of the same group, or of the same private chat, begin though this handler goes on.
 
     Events of one group begin one after the other: the next is handled when the handler has
-    returned. A handler that waits for something only a later event can bring has to call this first. It may be
-    called in a task or a thread that the handler has started, and again; outside of handlers it
-    does nothing.
+    returned. A handler that means to take long, or that waits for something only a later event can
+    bring, calls this first, and is not told of as slow. It may be called in a task or a thread that
+    the handler has started, and again; outside of handlers it does nothing.
     """
     turn = _TURN.get()
     if turn is not None:
@@ -113,15 +120,15 @@ class WorkerPool(anyio.AsyncContextManagerMixin):
     """Carries jobs out, on asyncio or trio: ``async with WorkerPool() as pool: pool.submit(work, key=..., name=...)``.
 
     Jobs of one ``key`` begin in the order they were submitted, each when the one before has ended or
-    has called ``turn.release()``. Different keys run at once, ``workers`` jobs at most. A job that
-    has run for ``slow`` seconds is told of in the log, with its name and the line it stands at, and is
-    released: it goes on, but nothing waits for it any more, neither its key nor its place. So a
-    job that waits for a later one of its key waits in vain for ``slow`` seconds at most. With the released
-    ones ``max_running`` jobs run at most. ``slow="off"`` waits for ever.
+    has called ``turn.release()``. Different keys run at once, ``workers`` jobs at most. A job that has
+    run for ``slow`` seconds without a release is told of in the log, with its name and the line it
+    stands at, and is released: it goes on, but nothing waits for it any more, neither its key nor its
+    place. So a job that waits for a later one of its key waits in vain for ``slow`` seconds at most.
+    With the released ones ``max_running`` jobs run at most. ``slow="off"`` waits for ever.
 
-    ``max_jobs`` may wait; at that bound ``overflow`` says which is dropped. What a job raises is logged
-    with its name and line, and ends nothing else. Jobs that are not async run in threads, ``threads``
-    of them at most.
+    ``max_jobs`` may wait, with ``max_bytes`` in all; at these bounds ``overflow`` says which are
+    dropped. What a job raises is logged with its name and line, and ends nothing else. Jobs that are
+    not async run in threads, ``threads`` of them at most.
 
     Leaving the block drains the pool: for ``drain`` seconds what waits and runs goes on, then what still
     waits is dropped and what still runs is cancelled. A thread cannot be cancelled; it is left alone.
@@ -133,6 +140,7 @@ class WorkerPool(anyio.AsyncContextManagerMixin):
         workers: int = WORKERS,
         max_running: float = MAX_RUNNING,
         max_jobs: float | Off = MAX_JOBS,
+        max_bytes: float | Off = MAX_BYTES,
         overflow: Literal["drop_oldest", "drop_newest"] = "drop_oldest",
         slow: float | Off = SLOW,
         threads: int = THREADS,
@@ -143,6 +151,7 @@ class WorkerPool(anyio.AsyncContextManagerMixin):
             workers=workers,
             max_running=max_running,
             max_jobs=math.inf if max_jobs == "off" else max_jobs,
+            max_bytes=math.inf if max_bytes == "off" else max_bytes,
             overflow=overflow,
         )
         self._slow = math.inf if slow == "off" else float(slow)
@@ -150,12 +159,12 @@ class WorkerPool(anyio.AsyncContextManagerMixin):
         self._drain_limit = drain
         self._clock = clock
         self._tasks: TaskGroup | None = None
-        self._context: Context | None = None
         self._mailbox: Mailbox | None = None
         self._thread = 0
         self._limiter: anyio.CapacityLimiter | None = None
         self._closing = False
         self._timed: OrderedDict[int, Turn] = OrderedDict()  # running and not told of, the first to begin first
+        self._wanted = anyio.Event()
         self._news = anyio.Event()
         self._rest = anyio.Event()
         self._losses = LossReport()
@@ -175,14 +184,12 @@ class WorkerPool(anyio.AsyncContextManagerMixin):
         self._mailbox = Mailbox(current_wake()[1])
         self._thread = threading.get_ident()
         self._limiter = anyio.CapacityLimiter(self._threads)
-        # Handlers shall not see what other handlers have put into their context.
-        self._context = copy_context()
         try:
             async with anyio.create_task_group() as self._tasks:
                 if self._ended:
                     return
-                self._pump()
                 task_status.started()
+                self._tasks.start_soon(self._begin, self._tasks)
                 await self._watch()
         finally:
             self._tasks = None
@@ -197,13 +204,14 @@ class WorkerPool(anyio.AsyncContextManagerMixin):
         key: Hashable = None,
         name: str,
         ttl: float = math.inf,
+        size: int = 0,
         in_thread: bool = False,
     ) -> bool:
         """Have ``work`` done when it is its turn; False if it was dropped at once. Does not wait.
 
         Belongs to the pool's event loop. ``key`` None has no order. Once ``ttl`` seconds have passed
-        it is not begun any more. ``name`` is who is at work, for the log. ``in_thread`` says that
-        ``work`` is not async.
+        it is not begun any more. ``size`` is how many bytes it holds while it waits. ``name`` is who is at
+        work, for the log. ``in_thread`` says that ``work`` is not async.
         """
         turn = Turn(self, work, name, in_thread)
         if self._closing:
@@ -211,8 +219,8 @@ class WorkerPool(anyio.AsyncContextManagerMixin):
             self._tell_losses()
             return False
         now = self._clock()
-        outcome = self._backlog.offer(turn if key is None else key, turn, now, now + ttl)
-        self._pump()
+        outcome = self._backlog.offer(turn if key is None else key, turn, now, now + ttl, size)
+        self._wanted.set()
         return outcome in (Outcome.QUEUED, Outcome.DROPPED_OLDEST)
 
     def release(self, turn: Turn) -> None:
@@ -250,9 +258,13 @@ class WorkerPool(anyio.AsyncContextManagerMixin):
         if self._tasks is not None:
             self._tasks.cancel_scope.cancel()
 
-    def _pump(self) -> None:
-        """Begin what may begin."""
-        if self._tasks is not None and self._context is not None:
+    async def _begin(self, tasks: TaskGroup) -> None:
+        """Begin what may begin; for ever.
+
+        Here, and not where something was submitted or has ended: that may be in a callback of the loop, where no
+        task can be started, and a handler shall not see what another has put into its context.
+        """
+        while True:
             now = self._clock()
             while (job := self._backlog.take(now)) is not None:
                 turn = job.item
@@ -260,12 +272,11 @@ class WorkerPool(anyio.AsyncContextManagerMixin):
                 if not self._timed:
                     self._news.set()
                 self._timed[job.number] = turn
-                self._context.copy().run(self._start, self._tasks, turn)
-        if self._backlog.lost != self._lost:
-            self._tell_losses()
-
-    def _start(self, tasks: TaskGroup, turn: Turn) -> None:
-        tasks.start_soon(self._run, turn, name=f"napcore handler {turn.name}")
+                tasks.start_soon(self._run, turn, name=f"napcore handler {turn.name}")
+            if self._backlog.lost != self._lost:
+                self._tell_losses()
+            self._wanted = anyio.Event()
+            await self._wanted.wait()
 
     async def _run(self, turn: Turn) -> None:
         _TURN.set(turn)
@@ -297,7 +308,7 @@ class WorkerPool(anyio.AsyncContextManagerMixin):
             turn.awaitable = None
             self._backlog.finish(turn.job, end)
             self._timed.pop(turn.job.number, None)
-            self._pump()
+            self._wanted.set()
             if self._backlog.idle:
                 self._rest.set()
 
@@ -311,9 +322,11 @@ class WorkerPool(anyio.AsyncContextManagerMixin):
             turn.thread = None
 
     def _release(self, turn: Turn) -> bool:
+        # It is meant to take long, and need not be told of.
+        self._timed.pop(turn.job.number, None)
         news = self._backlog.release(turn.job)
         if news:
-            self._pump()
+            self._wanted.set()
         return news
 
     async def _watch(self) -> None:

@@ -220,16 +220,18 @@ class Simulator(anyio.AsyncContextManagerMixin):
 
     def _emit(self, event: Mapping[str, Any] | bytes) -> list[Socket]:
         # Returns the links that have fallen behind.
-        if isinstance(event, bytes):
-            data = event
-        else:
-            data = encode(event)
-            self.replies.note_event(event)
+        data = self._encode(event)
         if self._event_links:
             self.sent += 1
         else:
             self.lost += 1
         return [link for link in self._event_links if link.send(data) and link.unsent > HIGH_WATER]
+
+    def _encode(self, event: Mapping[str, Any] | bytes) -> bytes:
+        if isinstance(event, bytes):
+            return event
+        self.replies.note_event(event)
+        return encode(event)
 
     async def _run_in(self, scope: anyio.CancelScope, rate: float) -> None:
         with scope:
@@ -281,8 +283,8 @@ class Simulator(anyio.AsyncContextManagerMixin):
         self._change.notify()
         try:
             async with anyio.create_task_group() as tasks:
-                if events and not math.isinf(self.heartbeat):
-                    tasks.start_soon(self._beat, link)
+                if events:
+                    self._start(link, tasks)
                 await link.run(partial(self._on_message, link))
                 tasks.cancel_scope.cancel()
         finally:
@@ -290,6 +292,11 @@ class Simulator(anyio.AsyncContextManagerMixin):
             if events:
                 self._event_links.remove(link)
             self._change.notify()
+
+    def _start(self, link: Socket, tasks: TaskGroup) -> None:
+        """What goes on on a link that gets events, beside answers."""
+        if not math.isinf(self.heartbeat):
+            tasks.start_soon(self._beat, link)
 
     async def _beat(self, link: Socket) -> None:
         while True:
@@ -304,6 +311,9 @@ class Simulator(anyio.AsyncContextManagerMixin):
         if not isinstance(request, dict):
             link.send(encode(failed(1400, "json解析失败,请检查数据格式", None)))
             return
+        self._take_request(link, request)
+
+    def _take_request(self, link: Socket, request: dict[str, Any]) -> None:
         self._calls.append(request)
         self.called += 1
         self.replies.note_call(request)
