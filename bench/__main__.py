@@ -49,6 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
         description="Exit status 1: a case failed. An aim that is missed does not change it.",
     )
     command.add_argument("--quick", action="store_true", help="1 and 100 commands only, short troubles, two minutes")
+    command.add_argument("--troubles", action="store_true", help="only NoneBot2's links, events and answers in trouble")
     command.add_argument(
         "--only", default="", metavar="KIND", help="command, keyword, regex, alconna or mixed (NoneBot2), aiocqhttp"
     )
@@ -110,8 +111,10 @@ def _calls(chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
 def _frameworks(chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """NoneBot2 is imported only when it is to be measured."""
-    from bench import framework_bot, frameworks
+    from bench import framework_bot, frameworks, troubles
 
+    if chosen.troubles:
+        return 1 if troubles.run(chosen.quick, say, chosen.out) else 0
     kinds = [kind for kind in framework_bot.KINDS if kind == chosen.only or (not chosen.only and not chosen.quick)]
     if chosen.quick and not chosen.only:
         kinds = ["command"]
@@ -123,6 +126,8 @@ def _frameworks(chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> 
     if kinds:
         found = frameworks.run(frameworks.Options(kinds, counts, seconds, out=chosen.out), say)
         failures += found.failures
+    if not chosen.only:
+        failures += troubles.run(chosen.quick, say, chosen.out)
     if chosen.only in ("", "aiocqhttp"):
         from bench import frameworks_aiocqhttp
 
