@@ -28,11 +28,11 @@ LIBRARIES = {
 }
 """What a ring imports besides the standard library. edge may import more inside functions: those are its extras."""
 
-OF_FRAMEWORKS = {"napcore.edge.nonebot.adapter": "nonebot", "napcore.edge.nonebot.driver": "nonebot"}
-"""Modules of edge that are made of a framework's classes: they import it, and are imported inside functions only."""
-
 PYTEST_PLUGIN = "napcore.testing.fixtures"
 """The one module that imports pytest, which has loaded it."""
+
+OF_FRAMEWORKS = {"napcore.edge.nonebot.adapter": "nonebot", "napcore.edge.nonebot.driver": "nonebot"}
+"""Modules of edge that are made of a framework's classes: they import it, and are imported inside functions only."""
 
 EXTRAS = {"core": {"re2"}}
 """What other rings may import inside functions."""

@@ -22,7 +22,7 @@ from napcore.types import DROP_REASONS
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = {
     name: (f"{name}.md", f"{name}.zh-CN.md")
-    for name in ("aiocqhttp", "delivery", "faults", "filters", "links", "nonebot")
+    for name in ("aiocqhttp", "bots", "delivery", "faults", "filters", "links", "nonebot")
 }
 NEEDS = {"aiocqhttp": ("aiocqhttp",), "nonebot": ("nonebot2", "nonebot-adapter-onebot")}
 """Distributions without which a page's code does not run."""
@@ -89,7 +89,7 @@ def test_the_code_of_a_bot_of_aiocqhttp_runs_with_the_settings_of_its_page(page:
         compile(code, page, "exec")
 
 
-@pytest.mark.parametrize("page", [*PAGES["delivery"], *PAGES["filters"], *PAGES["links"]])
+@pytest.mark.parametrize("page", [*PAGES["bots"], *PAGES["delivery"], *PAGES["filters"], *PAGES["links"]])
 def test_the_code_runs_and_prints_what_is_shown(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -168,6 +168,18 @@ def test_every_retcode_and_state_is_told(page: str) -> None:
     assert [code for code in FAILURES if f"| {code} |" not in text] == []
     states = ("connected", "connecting", "absent", "stalled", "stuck", "online", "offline")
     assert [state for state in states if f"| `{state}` |" not in text] == []
+
+
+@pytest.mark.parametrize("page", PAGES["bots"])
+def test_the_test_of_a_bot_passes(page: str, tmp_path: Path) -> None:
+    (tmp_path / "test_bot.py").write_text("import napcore\n" + of_kind(page, "python")[-1], "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:nonebug", "-p", "no:cacheprovider", "--rootdir=.", "."],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert re.search(r"^[12] passed in", done.stdout, re.M), done.stdout
 
 
 @pytest.mark.parametrize("page", FILES)

@@ -1,10 +1,12 @@
 """A bot on trio: its events one by one, beside tasks of its own.
 
+pip install 'napcore[trio]'
 NAPCAT_URL=ws://127.0.0.1:3001 NAPCAT_TOKEN=secret python bot.py
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections import Counter
@@ -47,4 +49,5 @@ async def main() -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO)
-    trio.run(main)
+    with contextlib.suppress(KeyboardInterrupt):
+        trio.run(main)

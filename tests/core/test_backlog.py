@@ -117,6 +117,27 @@ def test_at_the_bound_the_oldest_of_all_goes() -> None:
     closes(backlog)
 
 
+def test_bytes_are_bounded_too_but_for_one_job() -> None:
+    backlog: Backlog[str] = Backlog(workers=1, max_bytes=10)
+    for item, size in (("a1", 4), ("b1", 4), ("c1", 2), ("d1", 5)):
+        backlog.offer(item[0], item, 0.0, size=size)
+    assert backlog.statistics().dropped == {"oldest": 2}
+    assert backlog.offer("e", "e1", 0.0, size=99) is Outcome.DROPPED_OLDEST
+    assert backlog.statistics()[5] == 1
+    (job,) = begin(backlog)
+    assert (job.item, job.size) == ("e1", 99)
+    assert backlog.offer("f", "f1", 0.0, size=10) is Outcome.QUEUED
+    backlog.clear()
+    assert backlog.offer("f", "f1", 0.0, size=10) is Outcome.QUEUED
+    refusing: Backlog[int] = Backlog(workers=1, max_bytes=10, overflow="drop_newest")
+    assert [refusing.offer(0, 0, 0.0, size=size) for size in (6, 5, 4)] == [
+        Outcome.QUEUED,
+        Outcome.DROPPED_NEWEST,
+        Outcome.QUEUED,
+    ]
+    closes(refusing)
+
+
 def test_a_key_whose_last_job_went_is_forgotten() -> None:
     backlog: Backlog[int] = Backlog(workers=1, max_jobs=1)
     for item in range(1000):

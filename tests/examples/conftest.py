@@ -72,7 +72,7 @@ async def _run(
         finally:
             with anyio.CancelScope(shield=True), anyio.move_on_after(10):
                 if process.returncode is None:
-                    process.send_signal(signal.SIGINT)
+                    process.send_signal(signal.SIGINT if os.name != "nt" else signal.SIGTERM)
                 await process.wait()
             if process.returncode is None:
                 process.kill()

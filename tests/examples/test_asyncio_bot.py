@@ -53,6 +53,7 @@ async def test_it_does_what_it_shows(run_example: Any) -> None:
             count = len(messages(sim))
             assert (await said(sim, count + 1))[-1] == "[CQ:at,qq=7] welcome!"
     assert "ERROR" not in program.output
+    assert "Traceback" not in program.output
     assert "secret" not in program.output
 
 

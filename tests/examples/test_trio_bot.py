@@ -23,6 +23,7 @@ async def test_it_does_what_it_shows(run_example: Any) -> None:
             assert (call["action"], call["params"]) == ("send_group_msg", {"group_id": 5, "message": "8: 2"})
             await program.printed("connected: 6 events, 1 calls, 0 missed")
     assert "ERROR" not in program.output
+    assert "Traceback" not in program.output
 
 
 async def test_a_wrong_token_is_told_in_words(run_example: Any) -> None:

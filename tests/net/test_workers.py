@@ -18,6 +18,7 @@ import anyio.lowlevel
 import pytest
 from blockbuster import BlockBuster
 
+import napcore.net.workers
 from napcore.net.workers import Turn, WorkerPool, release_turn
 
 MARK: ContextVar[str] = ContextVar("MARK", default="clean")
@@ -467,6 +468,22 @@ async def test_the_same_handler_is_told_of_once_a_minute(until: Any, caplog: pyt
         await until(lambda: len(told(caplog)) == 2)
         gate.open(*range(4))
     assert told(caplog)[1].endswith("without waiting for its end (2 more of it since this was last said)")
+
+
+async def test_looking_fails_and_nothing_else(
+    until: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(awaitable: object) -> str:
+        raise AssertionError("planted")
+
+    monkeypatch.setattr(napcore.net.workers, "place_of_awaitable", fail)
+    gate = Gate()
+    async with WorkerPool(slow=0.02) as pool:
+        pool.submit(gate.job(1), name="one")
+        await until(lambda: told(caplog))
+        gate.open(1)
+    assert "handler one has run for 0.0 s; what comes after it begins now" in told(caplog)[-1]
+    assert pool.statistics().handled == 1
 
 
 # The end.

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -102,15 +103,21 @@ def run(pytester: pytest.Pytester, **files: str) -> pytest.RunResult:
     return pytester.runpytest_subprocess("-q")
 
 
+BOTH = pytest.mark.skipif(not find_spec("trio"), reason="trio is not installed")
+
+
+@BOTH
 def test_they_work_on_both_loops(pytester: pytest.Pytester) -> None:
     run(pytester, conftest=CONFTEST, test_bot=TESTS).assert_outcomes(passed=8)
 
 
+@BOTH
 def test_they_need_no_fixture_of_the_user(pytester: pytest.Pytester) -> None:
     # anyio's own anyio_backend runs a test on every backend that is installed.
     run(pytester, test_bot=TESTS).assert_outcomes(passed=8)
 
 
+@BOTH
 def test_what_a_script_expects_and_does_not_come_fails_the_test(pytester: pytest.Pytester) -> None:
     result = run(pytester, conftest=CONFTEST, test_bot=UNFULFILLED)
     result.assert_outcomes(passed=2, errors=2)

@@ -45,9 +45,9 @@ class WorkerStatistics(NamedTuple):
 class Job(Generic[T]):
     """One piece of work, on its way through a :class:`Backlog`."""
 
-    __slots__ = ("begun_at", "expiry", "item", "key", "number", "released")
+    __slots__ = ("begun_at", "expiry", "item", "key", "number", "released", "size")
 
-    def __init__(self, key: Hashable, item: T, expiry: float, number: int) -> None:
+    def __init__(self, key: Hashable, item: T, expiry: float, number: int, size: int) -> None:
         self.key = key
         """Jobs of one key begin in the order they came."""
         self.item = item
@@ -56,6 +56,8 @@ class Job(Generic[T]):
         """When it is no longer worth beginning."""
         self.number = number
         """It came as the n-th."""
+        self.size = size
+        """Bytes it holds while it waits."""
         self.begun_at = math.inf
         """When it began."""
         self.released = False
@@ -69,8 +71,9 @@ class Backlog(Generic[T]):
     ``workers`` places. It gives both back when it is finished or released. A released job still
     counts as running; nothing is taken while ``max_running`` jobs run.
 
-    ``max_jobs`` may wait; at that bound the oldest of all goes (``drop_oldest``), which is one of a
-    key that is stuck, or the new one is refused (``drop_newest``).
+    ``max_jobs`` may wait, with ``max_bytes`` in all, though one may always wait; at these bounds the oldest of all
+    go (``drop_oldest``), which are those of keys that are stuck, or the new one is refused
+    (``drop_newest``).
     """
 
     def __init__(
@@ -79,11 +82,14 @@ class Backlog(Generic[T]):
         workers: int,
         max_running: float = math.inf,
         max_jobs: float = math.inf,
+        max_bytes: float = math.inf,
         overflow: Literal["drop_oldest", "drop_newest"] = "drop_oldest",
     ) -> None:
         self._workers = workers
         self._max_running = max_running
         self._max_jobs = max_jobs
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._drop_newest = overflow == "drop_newest"
         self._waiting: OrderedDict[int, Job[T]] = OrderedDict()  # oldest first
         self._queues: dict[Hashable, deque[Job[T]]] = {}  # the same by key; no key with an empty one
@@ -115,8 +121,8 @@ class Backlog(Generic[T]):
         """How many that are in all."""
         return self._lost
 
-    def offer(self, key: Hashable, item: T, now: float, expiry: float = math.inf) -> Outcome:
-        """Let an item wait for its turn; never raises for a bound, and never waits.
+    def offer(self, key: Hashable, item: T, now: float, expiry: float = math.inf, size: int = 0) -> Outcome:
+        """Let an item of ``size`` bytes wait for its turn; never raises for a bound, and never waits.
 
         It is not begun after ``expiry``, on the clock of ``now``. The outcomes are ``QUEUED``, ``DROPPED_OLDEST``,
         ``DROPPED_NEWEST`` and ``STALE``, as those of an outbox.
@@ -126,14 +132,15 @@ class Backlog(Generic[T]):
             self._drop("ttl")
             return Outcome.STALE
         outcome = Outcome.QUEUED
-        if len(self._waiting) >= self._max_jobs:
+        while self._waiting and (len(self._waiting) >= self._max_jobs or self._bytes + size > self._max_bytes):
             if self._drop_newest:
                 self._drop("newest")
                 return Outcome.DROPPED_NEWEST
             self._evict()
             outcome = Outcome.DROPPED_OLDEST
-        job = Job(key, item, expiry, self._received)
+        job = Job(key, item, expiry, self._received, size)
         self._waiting[job.number] = job
+        self._bytes += size
         queue = self._queues.get(key)
         if queue is None:
             queue = self._queues[key] = deque()
@@ -192,6 +199,7 @@ class Backlog(Generic[T]):
         self._waiting.clear()
         self._queues.clear()
         self._ready.clear()
+        self._bytes = 0
         if count:
             self._drop("shutdown", count)
         return count
@@ -224,6 +232,7 @@ class Backlog(Generic[T]):
         queue = self._queues[key]
         job = queue.popleft()
         del self._waiting[job.number]
+        self._bytes -= job.size
         if not queue:
             del self._queues[key]
             self._ready.pop(key, None)

@@ -93,8 +93,8 @@ class Handling(Generic[Owner]):
 
         Functions may be registered before the relay starts and at any time after it. An event that has
         waited for its turn for ``lifetime`` seconds is not handled any more; None is a minute for
-        messages, ten minutes for notices and a day for requests. 4,096 events may wait, those of all
-        functions together; then the oldest go.
+        messages, ten minutes for notices and a day for requests. 4,096 events may wait, with 32 MiB, those of
+        all functions together; then the oldest go.
 
         Raises:
             ConfigError: something in the filter is wrong.
@@ -159,6 +159,7 @@ class Handler:
             key=(self, conversation(event)) if self._ordered else None,
             name=self.name,
             ttl=LIFETIMES.lifetime(event) if self._lifetime is None else self._lifetime,
+            size=len(event.raw),
             in_thread=self._in_thread,
         )
 

@@ -39,6 +39,9 @@ MAX_RUNNING: Final = 1024
 MAX_JOBS: Final = 4096
 """Jobs that wait at most."""
 
+MAX_BYTES: Final = 32 << 20
+"""Bytes that they hold at most, as far as it was said."""
+
 THREADS: Final = 64
 """Threads for jobs that are not async."""
 
@@ -86,10 +89,14 @@ class Turn:
 
     def place(self) -> str:
         """Where it stands, in words; empty where that cannot be seen."""
-        if self.thread is not None:
-            return place_of_thread(self.thread)
-        if self.awaitable is not None:
-            return place_of_awaitable(self.awaitable)
+        try:
+            if self.thread is not None:
+                return place_of_thread(self.thread)
+            if self.awaitable is not None:
+                return place_of_awaitable(self.awaitable)
+        except Exception:
+            # It looks at what other code is made of, and must not end the pool.
+            _log.debug("handler %s cannot be looked at", self.name, exc_info=True)
         return "waiting for a free thread" if self.in_thread else ""
 
 
@@ -113,15 +120,15 @@ class WorkerPool(anyio.AsyncContextManagerMixin):
     """Carries jobs out, on asyncio or trio: ``async with WorkerPool() as pool: pool.submit(work, key=..., name=...)``.
 
     Jobs of one ``key`` begin in the order they were submitted, each when the one before has ended or
-    has called ``turn.release()``. Different keys run at once, ``workers`` jobs at most. A job that
-    has run for ``slow`` seconds unreleased is told of in the log, with its name and the line it stands at, and is
-    released: it goes on, but nothing waits for it any more, neither its key nor its place. So a
-    job that waits for a later one of its key waits in vain for ``slow`` seconds at most. With the released
-    ones ``max_running`` jobs run at most. ``slow="off"`` waits for ever.
+    has called ``turn.release()``. Different keys run at once, ``workers`` jobs at most. A job that has
+    run for ``slow`` seconds without a release is told of in the log, with its name and the line it
+    stands at, and is released: it goes on, but nothing waits for it any more, neither its key nor its
+    place. So a job that waits for a later one of its key waits in vain for ``slow`` seconds at most.
+    With the released ones ``max_running`` jobs run at most. ``slow="off"`` waits for ever.
 
-    ``max_jobs`` may wait; at that bound ``overflow`` says which is dropped. What a job raises is logged
-    with its name and line, and ends nothing else. Jobs that are not async run in threads, ``threads``
-    of them at most.
+    ``max_jobs`` may wait, with ``max_bytes`` in all; at these bounds ``overflow`` says which are
+    dropped. What a job raises is logged with its name and line, and ends nothing else. Jobs that are
+    not async run in threads, ``threads`` of them at most.
 
     Leaving the block drains the pool: for ``drain`` seconds what waits and runs goes on, then what still
     waits is dropped and what still runs is cancelled. A thread cannot be cancelled; it is left alone.
@@ -133,6 +140,7 @@ class WorkerPool(anyio.AsyncContextManagerMixin):
         workers: int = WORKERS,
         max_running: float = MAX_RUNNING,
         max_jobs: float | Off = MAX_JOBS,
+        max_bytes: float | Off = MAX_BYTES,
         overflow: Literal["drop_oldest", "drop_newest"] = "drop_oldest",
         slow: float | Off = SLOW,
         threads: int = THREADS,
@@ -143,6 +151,7 @@ class WorkerPool(anyio.AsyncContextManagerMixin):
             workers=workers,
             max_running=max_running,
             max_jobs=math.inf if max_jobs == "off" else max_jobs,
+            max_bytes=math.inf if max_bytes == "off" else max_bytes,
             overflow=overflow,
         )
         self._slow = math.inf if slow == "off" else float(slow)
@@ -195,13 +204,14 @@ class WorkerPool(anyio.AsyncContextManagerMixin):
         key: Hashable = None,
         name: str,
         ttl: float = math.inf,
+        size: int = 0,
         in_thread: bool = False,
     ) -> bool:
         """Have ``work`` done when it is its turn; False if it was dropped at once. Does not wait.
 
         Belongs to the pool's event loop. ``key`` None has no order. Once ``ttl`` seconds have passed
-        it is not begun any more. ``name`` is who is at work, for the log. ``in_thread`` says that
-        ``work`` is not async.
+        it is not begun any more. ``size`` is how many bytes it holds while it waits. ``name`` is who is at
+        work, for the log. ``in_thread`` says that ``work`` is not async.
         """
         turn = Turn(self, work, name, in_thread)
         if self._closing:
@@ -209,7 +219,7 @@ class WorkerPool(anyio.AsyncContextManagerMixin):
             self._tell_losses()
             return False
         now = self._clock()
-        outcome = self._backlog.offer(turn if key is None else key, turn, now, now + ttl)
+        outcome = self._backlog.offer(turn if key is None else key, turn, now, now + ttl, size)
         self._wanted.set()
         return outcome in (Outcome.QUEUED, Outcome.DROPPED_OLDEST)
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import anyio.lowlevel
 import h11
-from anyio.abc import ByteStream, SocketAttribute, SocketListener, SocketStream
+from anyio.abc import ByteStream, SocketAttribute, SocketListener
 from anyio.streams.tls import TLSStream
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
@@ -32,6 +32,7 @@ from napcore.net.accept import Acceptor, Handshakes
 from napcore.net.client import ClientLink
 from napcore.net.http_head import HEAD_TIMEOUT, answer, read_head, wants_upgrade
 from napcore.net.link import Link
+from napcore.net.newcomer import Newcomer
 from napcore.net.sockets import UPSTREAM_PATIENCE, bind, watch_peer
 from napcore.net.upstream import UpstreamLink
 from napcore.net.websocket import CLOSE, SILENT, close_data, peer_address
@@ -70,7 +71,7 @@ class Listener:
         self._handshakes = Handshakes()
         self._throttle = Throttle()
         self._capacity: Capacity[anyio.CancelScope] = Capacity()
-        self._turn = anyio.Lock()
+        self._turn = anyio.Lock(fast_acquire=True)
         self._accepted = self._cut = 0
         self._refused: dict[int, int] = {}
         self._told_guesses = self._told_full = -60.0
@@ -87,7 +88,7 @@ class Listener:
         for acceptor in self._acceptors:
             await acceptor.aclose()
 
-    async def _accept(self, stream: SocketStream) -> None:
+    async def _accept(self, stream: ByteStream) -> None:
         """One connection, from its first byte to its end; nothing it does leaves here."""
         peer = _peer(stream)
         place = anyio.CancelScope()
@@ -103,8 +104,8 @@ class Listener:
             with anyio.CancelScope(shield=True):
                 await anyio.aclose_forcefully(stream)
 
-    async def _serve_connection(self, raw: SocketStream, place: anyio.CancelScope) -> None:
-        stream: ByteStream = raw
+    async def _serve_connection(self, raw: ByteStream, place: anyio.CancelScope) -> None:
+        stream = raw
         self._accepted += 1
         stays, evicted = self._capacity.arrive(place, time.monotonic())
         self._cut += len(evicted)
@@ -124,7 +125,7 @@ class Listener:
             if self._ssl_context is not None:
                 try:
                     stream = await TLSStream.wrap(
-                        raw, server_side=True, ssl_context=self._ssl_context, standard_compatible=False
+                        await _whole(raw), server_side=True, ssl_context=self._ssl_context, standard_compatible=False
                     )
                 except ssl.SSLError as error:
                     self._cut += 1
@@ -166,6 +167,7 @@ class Listener:
             return
         response = protocol.accept(events[0])
         protocol.send_response(response)
+        stream = await _whole(stream)
         await stream.send(b"".join(protocol.data_to_send()))
         if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
             _log.info("connection from %s: bad handshake (%d)", _peer(raw), response.status_code)
@@ -335,6 +337,10 @@ def _check_exposed(hosts: Sequence[str], token: str | None) -> None:
                 " characters, or allow_anonymous",
                 key="listen.token",
             )
+
+
+async def _whole(stream: ByteStream) -> ByteStream:
+    return await stream.stream() if isinstance(stream, Newcomer) else stream
 
 
 async def _turn_away(stream: ByteStream, reason: str) -> None:
