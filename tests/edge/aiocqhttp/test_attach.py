@@ -391,6 +391,21 @@ async def test_when_the_relay_ends(kind: str, seen: Seen, caplog: pytest.LogCapt
     assert not isinstance(bot._api._wsr_api, napcore.edge.aiocqhttp.calls.Calls)
 
 
+async def test_a_fault_of_napcores_own_is_told_of(
+    kind: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(event: object) -> None:
+        raise ArithmeticError("planted")
+
+    monkeypatch.setattr(napcore.edge.aiocqhttp.feed, "conversation", broken)
+    async with napcat() as sim, relay_of(kind, sim.url) as relay, napcore.aiocqhttp.attach(CQHttp(), relay):
+        await sim.wait_connected()
+        await sim.emit(sim.events.group_message(5))
+        await until(lambda: "this bot gets no more events" in caplog.text)
+    assert "feeding the bot failed inside napcore" in caplog.text
+    assert "planted" in caplog.text
+
+
 async def test_a_busy_bot_loses_the_oldest_and_is_told_how_many(kind: str, seen: Seen) -> None:
     bot = CQHttp()
     go_on = asyncio.Event()

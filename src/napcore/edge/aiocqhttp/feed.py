@@ -143,8 +143,9 @@ class Feed:
                     task.cancel()
                 await asyncio.wait(tasks)
             for task in tasks:
-                if not task.cancelled():
-                    task.result()
+                error = None if task.cancelled() else task.exception()
+                if error is not None:
+                    _log.critical("feeding the bot failed inside napcore", exc_info=error)
             if not stopping.is_set():
                 _log.error("the relay has ended: this bot gets no more events")
                 self.stop()
