@@ -123,6 +123,16 @@ async def test_an_account_that_was_there_before_is_introduced(kind: str, seen: S
                 assert seen.pop().name == "meta_event.lifecycle.connect"
 
 
+async def test_no_more_accounts_are_introduced_than_the_relay_remembers(seen: Seen) -> None:
+    bot = CQHttp()
+    written_by(bot, seen)
+    async with napcore.Relay() as relay, napcore.aiocqhttp.attach(bot, relay):
+        for number in range(1, 1101):
+            relay.publish({"post_type": "notice", "notice_type": "x", "self_id": number, "group_id": 5})
+        await seen.wait_for(lambda: any(event.type == "notice" and event.self_id == 1100 for event in seen))
+    assert sum(event.type == "meta_event" for event in seen) == 1024
+
+
 async def test_heartbeats_reach_the_bot_through_any_filter(kind: str, seen: Seen) -> None:
     bot = CQHttp()
     written_by(bot, seen)
