@@ -19,6 +19,7 @@ import anyio
 from anyio.abc import ByteStream, SocketAttribute, SocketListener, TaskGroup
 
 from napcore.core.pacing import Bucket, Rates
+from napcore.core.seldom import Seldom
 from napcore.net.newcomer import Newcomer
 
 __all__ = ("Acceptor", "Handshakes")
@@ -147,7 +148,7 @@ class _Reserve:
 
     def __init__(self) -> None:
         self._descriptor: int | None = os.open(os.devnull, os.O_RDONLY)
-        self._told_at = float("-inf")
+        self._told = Seldom()
         self._turned_away = 0
 
     def turn_away(self, listener: socket.socket, error: OSError) -> None:
@@ -161,9 +162,7 @@ class _Reserve:
                 self._turned_away += 1
         with suppress(OSError):
             self._descriptor = os.open(os.devnull, os.O_RDONLY)
-        now = time.monotonic()
-        if now - self._told_at >= 60.0:
-            self._told_at = now
+        if self._told.due(time.monotonic()):
             _log.error(
                 "no connection can be accepted: %s; %d turned away so far. Allow this process more open files",
                 error.strerror,

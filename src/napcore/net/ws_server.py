@@ -24,6 +24,8 @@ from websockets.server import ServerProtocol
 
 from napcore.core.admission import Admitted, Door, Head, Refused, admit, is_local, shown_token
 from napcore.core.capacity import Capacity
+from napcore.core.policy import stall_limit
+from napcore.core.seldom import Seldom
 from napcore.core.stats import ListenerStatistics
 from napcore.core.throttle import Throttle
 from napcore.dispatch import frame
@@ -74,7 +76,7 @@ class Listener:
         self._turn = anyio.Lock(fast_acquire=True)
         self._accepted = self._cut = 0
         self._refused: dict[int, int] = {}
-        self._told_guesses = self._told_full = -60.0
+        self._told_guesses, self._told_full = Seldom(), Seldom()
 
     async def serve(self) -> None:
         """Accept until it is closed."""
@@ -209,9 +211,7 @@ class Listener:
         return decision
 
     def _too_many_guesses(self, address: str, wait: float) -> Refused:
-        now = time.monotonic()
-        if now - self._told_guesses >= 60.0:
-            self._told_guesses = now
+        if self._told_guesses.due(time.monotonic()):
             _log.warning(
                 "somebody at %s tries one token after another; refused for %.0f s (%d handshakes so far)",
                 address or "a local socket",
@@ -221,9 +221,7 @@ class Listener:
         return Refused(429, "too many different wrong tokens; try again later", retry_after=wait)
 
     def _tell_full(self, what: str) -> None:
-        now = time.monotonic()
-        if now - self._told_full >= 60.0:
-            self._told_full = now
+        if self._told_full.due(time.monotonic()):
             _log.warning("%s; refused (%d so far)", what, self._capacity.refused)
 
     async def _serve_upstream(self, stream: ByteStream, early: bytes, who: Admitted) -> None:
@@ -234,7 +232,7 @@ class Listener:
             return
         uplink = UpstreamLink(relay, upstream, masked=False, calls=who.calls)
         link = Link(upstream.name, stream, uplink.lane, uplink.take, client=False, early=early)
-        link.stall_limit = 600.0 if link.loopback else 10.0
+        link.stall_limit = stall_limit(link.loopback)
         watch_peer(stream, remote=not link.loopback, patience=UPSTREAM_PATIENCE)
         _log.info("upstream %s: connected", upstream.name)
         await uplink.run(link)
