@@ -211,6 +211,7 @@ class FaultProxy:
                 if any(not one.cancelled() and one.exception() is not None for one in done):
                     pair.reset = True
         finally:
+            pair.over = True
             await self._end(pair, reset=pair.reset)
 
     async def _end_all(self, *, reset: bool) -> None:
@@ -218,9 +219,14 @@ class FaultProxy:
         for pair in list(self._pairs):
             pair.reset = reset
             if pair.ending is not None:
-                pair.ending.cancel()
+                # One that is at it already is not to be interrupted.
+                if not pair.over:
+                    pair.ending.cancel()
                 endings.append(pair.ending)
         await asyncio.gather(*endings, return_exceptions=True)
+        for pair in list(self._pairs):
+            # Cancelled before it had begun.
+            await self._end(pair, reset=reset)
 
     async def _end(self, pair: _Pair, *, reset: bool) -> None:
         for pump in pair.pumps:
@@ -248,6 +254,8 @@ class _Pair:
         self.near = near
         self.far = far
         self.reset = False
+        self.over = False
+        """Whether it is being ended."""
         self.pumps: list[asyncio.Task[None]] = []
         self.ending: asyncio.Task[None] | None = None
 
