@@ -45,11 +45,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     command = commands.add_parser(
         "frameworks",
-        help="NoneBot2 alone and with napcore: in process, and over a socket",
+        help="NoneBot2 and aiocqhttp, each alone and with napcore",
         description="Exit status 1: a case failed. An aim that is missed does not change it.",
     )
-    command.add_argument("--quick", action="store_true", help="1 and 100 commands only, about a minute")
-    command.add_argument("--only", default="", metavar="KIND", help="command, keyword, regex, alconna or mixed")
+    command.add_argument("--quick", action="store_true", help="1 and 100 commands only, short troubles, two minutes")
+    command.add_argument("--troubles", action="store_true", help="only NoneBot2's links, events and answers in trouble")
+    command.add_argument(
+        "--only", default="", metavar="KIND", help="command, keyword, regex, alconna or mixed (NoneBot2), aiocqhttp"
+    )
     command.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="default: bench/results")
     command.set_defaults(rounds=None)
     command = commands.add_parser(
@@ -108,17 +111,28 @@ def _calls(chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
 def _frameworks(chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """NoneBot2 is imported only when it is to be measured."""
-    from bench import framework_bot, frameworks
+    from bench import framework_bot, frameworks, troubles
 
+    if chosen.troubles:
+        return 1 if troubles.run(chosen.quick, say, chosen.out) else 0
     kinds = [kind for kind in framework_bot.KINDS if kind == chosen.only or (not chosen.only and not chosen.quick)]
     if chosen.quick and not chosen.only:
         kinds = ["command"]
-    if not kinds:
+    if not kinds and chosen.only != "aiocqhttp":
         parser.error(f"nothing is called {chosen.only!r}")
     counts = (1, 100) if chosen.quick else frameworks.Options.counts
     seconds = 0.5 if chosen.quick else frameworks.Options.seconds
-    found = frameworks.run(frameworks.Options(kinds, counts, seconds, out=chosen.out), say)
-    return 1 if found.failures else 0
+    failures: list[str] = []
+    if kinds:
+        found = frameworks.run(frameworks.Options(kinds, counts, seconds, out=chosen.out), say)
+        failures += found.failures
+    if not chosen.only:
+        failures += troubles.run(chosen.quick, say, chosen.out)
+    if chosen.only in ("", "aiocqhttp"):
+        from bench import frameworks_aiocqhttp
+
+        failures += frameworks_aiocqhttp.run(0.02 if chosen.quick else 1.0, chosen.out, say)
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

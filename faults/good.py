@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any
 
 import anyio
-from anyio.abc import SocketStream
+from anyio.abc import ByteSendStream, Process, SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
+from faults.case import Case
 from faults.peers.attacker import upgrade
 from napcore import Relay
 from napcore.testing.percentiles import percentile
 
-__all__ = ("TOKEN", "Good", "attack", "bearer", "connect", "knock", "status")
+__all__ = ("TOKEN", "Good", "Prober", "attack", "bearer", "connect", "knock", "prober", "status")
 
 TOKEN = "the-listen-token-of-this-row"
 RATE = 200
@@ -31,12 +33,11 @@ EVENT = (
 
 
 class Good:
-    """A good client: gets ``RATE`` events a second; how late they were, and whether all came."""
+    """A good client: gets ``RATE`` events a second; whether all came."""
 
     def __init__(self, relay: Relay, port: int) -> None:
         self.relay = relay
         self.port = port
-        self.delays: list[float] = []
         self._published: dict[int, float] = {}
         self._number = 0
 
@@ -52,12 +53,6 @@ class Good:
             tasks.start_soon(self._publish)
             yield self
             tasks.cancel_scope.cancel()
-
-    async def measure(self, seconds: float) -> float:
-        """The 99th percentile of the next ``seconds``, in milliseconds."""
-        self.delays.clear()
-        await anyio.sleep(seconds)
-        return 1000 * (percentile(self.delays, 99) or float("inf"))
 
     @property
     def missing(self) -> int:
@@ -89,7 +84,7 @@ class Good:
             elif first == 0x81:
                 event = json.loads(data)
                 if "message_id" in event:
-                    self.delays.append(time.perf_counter() - self._published.pop(event["message_id"]))
+                    del self._published[event["message_id"]]
 
     async def _pong(self, reader: BufferedByteReceiveStream, data: bytes) -> None:
         stream = reader.receive_stream
@@ -97,24 +92,75 @@ class Good:
         await stream.send(bytes([0x8A, 0x80 | len(data)]) + b"\0\0\0\0" + data)
 
 
+class Prober:
+    """Measures how long the relay takes with a good upstream's events to a good client, both in another process."""
+
+    def __init__(self, output: BufferedByteReceiveStream, input: ByteSendStream) -> None:
+        self._output = output
+        self._input = input
+
+    async def compare(
+        self,
+        case: Case,
+        name: str,
+        attack: AbstractAsyncContextManager[Any],
+        seconds: float,
+        *,
+        spare: float = 1.0,
+    ) -> None:
+        """Measure for ``seconds`` before an attack and while it lasts, which must be longer; it may change little.
+
+        ``spare`` is how many milliseconds it may add beyond a fifth: one is what a machine with other
+        work on it adds by itself. In a hurry, with more of that going on, it is ten more.
+        """
+        usual, _ = await self.measure(seconds)
+        async with attack:
+            meanwhile, longest = await self.measure(seconds)
+        most = 1.2 * usual + spare + (10.0 if case.quick else 0.0)
+        case.figure(f"{name}: p99 of a good client {usual:.3g} ms, then", meanwhile, " ms", most=most)
+        case.note(f"longest {longest:.3g} ms")
+
+    async def measure(self, seconds: float) -> tuple[float, float]:
+        """The 99th percentile of each half second, the median of those, and the longest, in milliseconds."""
+        await self._input.send(f"{seconds}\n".encode())
+        delays = json.loads(await self._output.receive_until(b"\n", 1 << 20))
+        windows = [delays[at : at + RATE // 2] for at in range(0, len(delays), RATE // 2)]
+        return 1000 * statistics.median(percentile(one, 99) or 0.0 for one in windows), 1000 * max(delays)
+
+
 @asynccontextmanager
-async def attack(mode: str, port: int, *options: str) -> AsyncIterator[dict[str, Any]]:
-    """An attacker in a process of its own, at work inside the block; what it tells is in the dictionary after it."""
-    told: dict[str, Any] = {}
-    command = [sys.executable, "-m", "faults.peers.attacker", mode, str(port), *options]
-    process = await anyio.open_process(command, stdout=subprocess.PIPE, stderr=None)
+async def prober(port: int) -> AsyncIterator[Prober]:
+    """A prober, connected inside the block."""
+    command = [sys.executable, "-m", "faults.peers.prober", str(port), TOKEN]
+    async with child(command) as (output, process):
+        assert process.stdin is not None
+        yield Prober(output, process.stdin)
+
+
+@asynccontextmanager
+async def child(command: list[str]) -> AsyncIterator[tuple[BufferedByteReceiveStream, Process]]:
+    """A process that has said ``ready``; it is killed at the end."""
+    process = await anyio.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None)
     assert process.stdout is not None
     output = BufferedByteReceiveStream(process.stdout)
     try:
         await output.receive_until(b"ready\n", 1 << 16)
-        yield told
-        told.update(json.loads(await output.receive_until(b"\n", 1 << 16)))
-        await process.wait()
+        yield output, process
     finally:
         with suppress(ProcessLookupError):
             process.kill()
         with anyio.CancelScope(shield=True):
             await process.aclose()
+
+
+@asynccontextmanager
+async def attack(mode: str, port: int, *options: str, told: dict[str, Any]) -> AsyncIterator[None]:
+    """An attacker in a process of its own, at work inside the block; after it, what it tells is in ``told``."""
+    command = [sys.executable, "-m", "faults.peers.attacker", mode, str(port), *options]
+    async with child(command) as (output, process):
+        yield
+        told.update(json.loads(await output.receive_until(b"\n", 1 << 16)))
+        await process.wait()
 
 
 async def connect(port: int, head: bytes) -> tuple[int, SocketStream, bytes]:

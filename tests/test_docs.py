@@ -21,10 +21,13 @@ from napcore.types import DROP_REASONS
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = {
-    name: (f"{name}.md", f"{name}.zh-CN.md") for name in ("bots", "delivery", "faults", "filters", "links", "nonebot")
+    name: (f"{name}.md", f"{name}.zh-CN.md")
+    for name in ("aiocqhttp", "bots", "delivery", "faults", "filters", "links", "nonebot")
 }
-NEEDS = {"nonebot": ("nonebot2", "nonebot-adapter-onebot")}
+NEEDS = {"aiocqhttp": ("aiocqhttp",), "nonebot": ("nonebot2", "nonebot-adapter-onebot")}
 """Distributions without which a page's code does not run."""
+UNTYPED = {"aiocqhttp": ("--ignore-missing-imports", "--allow-untyped-decorators")}
+"""What mypy is told where a distribution has no py.typed."""
 FILES = [page for pages in PAGES.values() for page in pages]
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
@@ -70,6 +73,22 @@ def test_the_code_of_a_framework_runs_in_a_process_of_its_own(page: str, tmp_pat
     assert printed == "".join(of_kind(page, "text")).splitlines() != []
 
 
+@pytest.mark.parametrize("page", PAGES["aiocqhttp"])
+def test_the_code_of_a_bot_of_aiocqhttp_runs_with_the_settings_of_its_page(page: str, tmp_path: Path) -> None:
+    skip_without_needs(page)
+    every = of_kind(page, "toml")
+    for toml in every:
+        (tmp_path / "napcore.toml").write_text(toml.replace("6710", "0"), "utf-8")
+        napcore.Relay.from_config(napcore.load_config(tmp_path / "napcore.toml"))
+    (tmp_path / "napcore.toml").write_text(every[0].replace("6710", "0"), "utf-8")
+    (tmp_path / "page.py").write_text("\n".join(of_kind(page, "python")), "utf-8")
+    done = subprocess.run([sys.executable, "page.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.stdout == "".join(of_kind(page, "text")) != ""
+    for code in of_kind(page, "py"):
+        compile(code, page, "exec")
+
+
 @pytest.mark.parametrize("page", [*PAGES["bots"], *PAGES["delivery"], *PAGES["filters"], *PAGES["links"]])
 def test_the_code_runs_and_prints_what_is_shown(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -95,7 +114,11 @@ def test_the_code_type_checks(page: str, tmp_path: Path) -> None:
     skip_without_needs(page)
     (tmp_path / "page.py").write_text("\n".join(of_kind(page, "python")), "utf-8")
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir=.cache", "page.py"],
+        [
+            *(sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir=.cache"),
+            *UNTYPED.get(page.split(".")[0], ()),
+            "page.py",
+        ],
         cwd=tmp_path,
         env={**os.environ, "MYPYPATH": os.environ.get("PYTHONPATH", "")},
         capture_output=True,

@@ -16,8 +16,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from itertools import count
+from contextlib import suppress
+from itertools import count, cycle
 from typing import Any
+
+from faults.peers.bombs import BOMBS
 
 UPGRADE = (
     "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -115,6 +118,25 @@ def brute(port: int, rate: float, seconds: float) -> dict[str, Any]:
     return {"answers": dict(answers), "rate": sum(answers.values()) / (time.monotonic() - start)}
 
 
+def bombs(port: int, seconds: float, token: str) -> dict[str, Any]:
+    """Send what must not be sent, 40 times a second, each on a link of its own."""
+    answers: Counter[str] = Counter()
+    head = upgrade(port, "/api", Authorization=f"Bearer {token}")
+    print("ready", flush=True)
+    end = time.monotonic() + seconds
+    for data, _ in cycle(BOMBS.values()):
+        if time.monotonic() >= end:
+            break
+        status, peer = knock(port, head)
+        answers[status] += 1
+        with peer, suppress(OSError):
+            peer.sendall(data)
+            while peer.recv(4096):
+                pass
+        time.sleep(0.025)
+    return {"answers": dict(answers)}
+
+
 def names(port: int, number: int, token: str) -> dict[str, Any]:
     """Dial in under ``number`` made-up names, keeping every link that is let in."""
     answers: Counter[str] = Counter()
@@ -165,9 +187,11 @@ def echoes(port: int, token: str, number: int) -> dict[str, Any]:
 
 
 def main(arguments: list[str]) -> None:
+    # Attackers have machines of their own: here they must not take a processor from those they attack.
+    os.nice(19)
     """Carry out one mode."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("mode", choices=("hang", "brute", "names", "echoes"))
+    parser.add_argument("mode", choices=("hang", "brute", "bombs", "names", "echoes"))
     parser.add_argument("port", type=int)
     parser.add_argument("--number", type=int, default=200)
     parser.add_argument("--rate", type=float, default=1000.0)
@@ -179,6 +203,7 @@ def main(arguments: list[str]) -> None:
     modes: dict[str, Callable[[], dict[str, Any]]] = {
         "hang": lambda: hang(args.port, args.number, STAGES[args.stage], args.dribble, args.seconds),
         "brute": lambda: brute(args.port, args.rate, args.seconds),
+        "bombs": lambda: bombs(args.port, args.seconds, args.token),
         "names": lambda: names(args.port, args.number, args.token),
         "echoes": lambda: echoes(args.port, args.token, args.number),
     }

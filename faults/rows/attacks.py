@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import anyio
 
 from faults.case import Case
-from faults.good import TOKEN, Good, attack, bearer, connect, knock
+from faults.good import TOKEN, Good, attack, bearer, connect, knock, prober
 from faults.peers.attacker import upgrade
 from faults.system import resident
 from faults.table import row
@@ -56,7 +58,7 @@ async def attacks(case: Case) -> None:
         listener = await relay.listen("127.0.0.1", 0, token=TOKEN)
         port = listener.port
         own = bearer("the-token-of-own")
-        async with Good(relay, port).running() as good:
+        async with Good(relay, port).running() as good, prober(port) as probe:
             code = await knock(port, X_Self_ID="10001", Authorization=own)
             case.check(code == 403, f"X-Self-ID with a client's token: {code}, not 403")
             code = await knock(port, "/c/own", Authorization=bearer(TOKEN))
@@ -74,13 +76,16 @@ async def attacks(case: Case) -> None:
                 case.check(answer.count(b"HTTP/1.1 ") <= 1, f"{name}: two answers")
             case.figure("heads and paths tried", len(SMUGGLING) + len(PATHS) + 2)
             before = resident()
-            async with attack("names", port, "--number", "10000", "--token", TOKEN) as told:
-                pass
+            told: dict[str, Any] = {}
+            made_up = attack("names", port, "--number", "10000", "--token", TOKEN, told=told)
+            # 254 of them are let in, and get every event: they hold a token.
+            await probe.compare(case, "made-up names", made_up, 1.0, spare=10.0)
             case.figure("made-up names kept of 10,000", told["kept"], most=256)
             case.figure("memory", (resident() - before) / (1 << 20), " MiB", most=32.0)
             case.figure("events a good client misses", good.missing, exactly=0)
-            async with attack("echoes", port, "--number", "20000", "--token", TOKEN) as told:
-                pass
+            told = {}
+            asked = attack("echoes", port, "--number", "20000", "--token", TOKEN, told=told)
+            await probe.compare(case, "echoes", asked, 1.0, spare=3.0)
             case.note(f"20,000 calls at once without an upstream: {told['retcodes']}")
             case.check(sum(told["retcodes"].values()) == 20_000, f"answers: {told}")
             case.figure("events a good client misses", good.missing, exactly=0)

@@ -34,12 +34,12 @@ MESSAGE_LIMIT = 52428800
 MAX_FRAGMENTS = 4096
 MAX_PINGS = 16
 CAN_READ = CAN_WRITE
+READ_AT_ONCE = 524288
 
 cdef enum:
     AT_ONCE = 8388608  # room made for a message before any of it is there
     DIRECT = 16384  # of a text this much still to come goes straight to its place
     MOST_PINGS = 16
-    MOST_READS = 8  # before others have their turn
 
 cdef dict FAULTS = {
     NC_RESERVED_OPCODE: (1002, "reserved opcode"),
@@ -88,6 +88,7 @@ cdef class Reader:
         assembly: what it shares with others; None is no bound but ``limit``.
         limit: bytes a message may have.
         binary: whether binary messages are handed out too, as bytearrays.
+        at_once: bytes that are read before others have their turn.
     """
 
     cdef readonly bint over
@@ -98,6 +99,7 @@ cdef class Reader:
     cdef readonly str fault
     cdef readonly Py_ssize_t binary
     cdef readonly Py_ssize_t reads
+    cdef readonly Py_ssize_t at_once
     cdef public bint due
     cdef nc_reader state
     cdef PyObject *text  # of the message under way; owned
@@ -117,6 +119,7 @@ cdef class Reader:
         Assembly assembly=None,
         Py_ssize_t limit=MESSAGE_LIMIT,
         bint binary=False,
+        Py_ssize_t at_once=READ_AT_ONCE,
     ):
         self.state.masked = masked
         self.state.keep_binary = binary
@@ -125,6 +128,7 @@ cdef class Reader:
         self.state.simd = SIMD_LEVEL
         self.writer = writer
         self.assembly = assembly
+        self.at_once = at_once
 
     def __dealloc__(self):
         self.drop()
@@ -147,7 +151,8 @@ cdef class Reader:
         cdef nc_reader *state = &self.state
         cdef uint8_t *chunk = spare_chunk
         cdef uint8_t *place
-        cdef size_t size = CHUNK
+        # The rest of a frame under way is no more work for that.
+        cdef size_t size = min(<uint64_t> CHUNK, self.at_once + (state.left if state.within else 0))
         cdef ptrdiff_t taken
         spare_chunk = NULL
         if chunk == NULL:
@@ -183,7 +188,7 @@ cdef class Reader:
     cdef int pull_from(self, int descriptor, object on_read) except -1:
         cdef list messages
         cdef int reads
-        for reads in range(MOST_READS):
+        for reads in range(max(<Py_ssize_t> 1, self.at_once // CHUNK)):
             messages = self.take(descriptor)
             if self.due or PyList_GET_SIZE(messages):
                 on_read(messages)

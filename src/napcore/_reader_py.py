@@ -23,7 +23,7 @@ from napcore._ledger_py import size_of
 if TYPE_CHECKING:
     from napcore._wire_py import Writer
 
-__all__ = ("CAN_READ", "MAX_FRAGMENTS", "MAX_PINGS", "MESSAGE_LIMIT", "Assembly", "Reader")
+__all__ = ("CAN_READ", "MAX_FRAGMENTS", "MAX_PINGS", "MESSAGE_LIMIT", "READ_AT_ONCE", "Assembly", "Reader")
 
 CAN_READ: Final = os.name == "posix"
 """Whether a socket's descriptor can be read from."""
@@ -37,8 +37,10 @@ MAX_FRAGMENTS: Final = 4096
 MAX_PINGS: Final = 16
 """Pings of one read that are answered; of more, the last ones (RFC 6455, 5.5.3)."""
 
+READ_AT_ONCE: Final = 524288
+"""Bytes that are read before others have their turn, if nothing else is said."""
+
 _CHUNK: Final = 65536
-_MOST_READS: Final = 8  # before others have their turn
 _CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0, 1, 2, 8, 9, 10
 
 
@@ -72,6 +74,7 @@ class Reader:
         assembly: what it shares with others; None is no bound but ``limit``.
         limit: bytes a message may have.
         binary: whether binary messages are handed out too, as bytearrays.
+        at_once: bytes that are read before others have their turn.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class Reader:
         assembly: Assembly | None = None,
         limit: int = MESSAGE_LIMIT,
         binary: bool = False,
+        at_once: int = READ_AT_ONCE,
     ) -> None:
         self.over = False
         """Whether nothing is read any more: the peer has closed, broken a rule or gone."""
@@ -101,6 +105,7 @@ class Reader:
         self.due = False
         """Set when there is something beside messages to look after: pings, the end of reading, or
         events that a pong has made room for. To be cleared by whoever does."""
+        self.at_once = at_once
         self._masked = masked
         self._writer = writer
         self._assembly = assembly
@@ -144,7 +149,9 @@ class Reader:
     def receive(self, descriptor: int) -> list[Any]:
         """``feed`` with what a socket has; does not wait."""
         try:
-            data = os.read(descriptor, _CHUNK)
+            # The rest of a frame under way is no more work for that.
+            rest = 0 if self._opcode is None else self._left
+            data = os.read(descriptor, min(_CHUNK, self.at_once + rest))
         except BlockingIOError:
             return []
         except OSError:
@@ -161,7 +168,7 @@ class Reader:
         It is called when there are messages, and when :attr:`due` is set. While it works more may
         have come: that is seen for a small part of what waking up costs.
         """
-        for _ in range(_MOST_READS):
+        for _ in range(max(1, self.at_once // _CHUNK)):
             messages = self.receive(descriptor)
             if messages or self.due:
                 on_read(messages)

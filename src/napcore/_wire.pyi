@@ -12,6 +12,7 @@ CAN_WRITE: Final[bool]
 MAX_FRAGMENTS: Final[int]
 MAX_PINGS: Final[int]
 MESSAGE_LIMIT: Final[int]
+READ_AT_ONCE: Final[int]
 WINDOW_BYTES: Final[int]
 WINDOW_EVENTS: Final[int]
 
@@ -64,6 +65,7 @@ class Reader:
         assembly: Assembly | None = None,
         limit: int = ...,
         binary: bool = False,
+        at_once: int = ...,
     ) -> None: ...
     @property
     def over(self) -> bool: ...
@@ -79,6 +81,8 @@ class Reader:
     def fault(self) -> str: ...
     @property
     def binary(self) -> int: ...
+    @property
+    def at_once(self) -> int: ...
     @property
     def reads(self) -> int: ...
     def feed(self, data: bytes) -> list[Any]: ...

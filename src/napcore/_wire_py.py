@@ -20,7 +20,7 @@ from typing import Any, Final, final
 from napcore._frame_py import frame, masked_frame
 from napcore._outbox_py import Outbox
 from napcore._poller_py import CAN_POLL, Poller
-from napcore._reader_py import CAN_READ, MAX_FRAGMENTS, MAX_PINGS, MESSAGE_LIMIT, Assembly, Reader
+from napcore._reader_py import CAN_READ, MAX_FRAGMENTS, MAX_PINGS, MESSAGE_LIMIT, READ_AT_ONCE, Assembly, Reader
 from napcore.types import Flushed
 
 __all__ = (
@@ -30,6 +30,7 @@ __all__ = (
     "MAX_FRAGMENTS",
     "MAX_PINGS",
     "MESSAGE_LIMIT",
+    "READ_AT_ONCE",
     "WINDOW_BYTES",
     "WINDOW_EVENTS",
     "Assembly",

@@ -19,6 +19,7 @@ __all__ = (
     "MAX_DEPTH",
     "MAX_FRAGMENTS",
     "MESSAGE_LIMIT",
+    "READ_AT_ONCE",
     "SIMD",
     "Assembly",
     "Buffer",
@@ -77,6 +78,7 @@ CONTROL_LIMIT: Final = _core.CONTROL_LIMIT
 MAX_DEPTH: Final = _core.MAX_DEPTH
 MAX_FRAGMENTS: Final = _wire.MAX_FRAGMENTS
 MESSAGE_LIMIT: Final = _wire.MESSAGE_LIMIT
+READ_AT_ONCE: Final = _wire.READ_AT_ONCE
 SIMD: Final = _core.SIMD
 Assembly = _wire.Assembly
 Buffer = _core.Buffer

@@ -217,3 +217,11 @@ def test_instructions_are_read_from_the_log() -> None:
         counted("==1== Collected : 1234567\n", 1)
     with pytest.raises(RuntimeError, match="valgrind failed"):
         counted("no such file")
+
+
+def test_what_became_of_a_trouble_is_told_in_a_table() -> None:
+    from bench.troubles import Outcome, table
+
+    text = table([Outcome("a trouble", "nonebot2", "stock", lost=1, asked=3, answered=2, worst=1.234, rate=1234.5)])
+    line = text.splitlines()[-1].split()
+    assert line == ["a", "trouble", "nonebot2", "stock", "1", "-", "2/3", "-", "1.23", "1,234", "-", "-"]

@@ -288,3 +288,23 @@ def test_a_broken_connection_is_the_end(wire: Any) -> None:
         while not reader.ended:
             assert reader.receive(near.fileno()) == []
         assert reader.over
+
+
+def test_a_flood_of_short_messages_leaves_others_their_turn(wire: Any) -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        near.setblocking(False)
+        reader = wire.Reader(masked=False, at_once=2000)
+        assert (reader.at_once, wire.Reader(masked=False).at_once) == (2000, wire.READ_AT_ONCE)
+        far.sendall(encode(*[b"x" * 98] * 100))
+        got: list[bytes] = []
+        for turn in range(1, 6):
+            reader.pull(near.fileno(), got.extend)
+            assert len(got) == 20 * turn
+        # The rest of one long message comes in one turn, and with it no more than as much again.
+        far.sendall(encode(b"y" * 30_000, *[b"z" * 98] * 100))
+        reader.pull(near.fileno(), got.extend)
+        assert len(got) == 100
+        reader.pull(near.fileno(), got.extend)
+        assert got[100:] == [b"y" * 30_000] + [b"z" * 98] * (len(got) - 101)
+        assert len(got) <= 121

@@ -20,6 +20,7 @@ from anyio.abc import TaskGroup
 
 from napcore import Filter, Relay
 from napcore.net.relay import RemoteClient
+from napcore.net.tasks import own_tasks
 from napcore.net.ws_server import Listener
 from napcore.testing import Simulator, check_ledger
 from napcore.testing.change import Change
@@ -35,7 +36,7 @@ API_TIMEOUT = 10.0
 HEARTBEAT = 0.2
 
 T = TypeVar("T")
-Program = Literal["nonebot_reverse", "nonebot_forward", "aiocqhttp_bot"]
+Program = Literal["nonebot_reverse", "nonebot_forward", "nonebot_adapter", "aiocqhttp_bot"]
 
 
 class Bot:
@@ -56,6 +57,8 @@ class Bot:
         """Message ids it answered, with the id that came back for each answer."""
         self.failed: dict[int, dict[str, Any]] = {}
         """Message ids it could not answer, and how that went."""
+        self.lines: list[dict[str, Any]] = []
+        """Everything else that it wrote down."""
         self.ends = 0
         """How many of its processes have ended."""
         self.on_event: Callable[[int | None], None] | None = None
@@ -99,6 +102,10 @@ class Bot:
                 stderr=log,
             )
         tasks.start_soon(self._read, self._process)
+
+    def set(self, **settings: str) -> None:
+        """Change environment variables, before it is started."""
+        self._settings |= settings
 
     def kill(self) -> None:
         """SIGKILL, as an out-of-memory killer would; returns once the process is gone."""
@@ -162,6 +169,12 @@ class Bot:
                 self.failed[line["message_id"]] = line
             case "ready":
                 self.ready = True
+            case kind:
+                self.lines.append({"line": kind, **line})
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        """The lines of one kind, without it."""
+        return [{k: v for k, v in line.items() if k != "line"} for line in self.lines if line["line"] == kind]
 
 
 class Stage:
@@ -294,6 +307,67 @@ class Stage:
             self.note(f"{bot!r}\n{bot.log()}")
 
 
+class Bots:
+    """Frameworks that stand alone, with nothing between them and the stand-in NapCats; ``async with bots:``."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._change = Change()
+        self._exits = AsyncExitStack()
+        self._started: list[Bot] = []
+        self._tasks: TaskGroup
+
+    async def __aenter__(self) -> Bots:
+        self._tasks = await self._exits.enter_async_context(own_tasks())
+        self._exits.callback(self._end)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._exits.aclose()
+
+    async def start(self, name: str, *, adapter: str = "napcore", plugin: str = "scenes", **settings: Any) -> Bot:
+        """Start NoneBot2 with ``adapter``: stock, napcore or napcore-trio; ``settings`` are its own."""
+        which, _, backend = adapter.partition("-")
+        bot = Bot("nonebot_adapter", name, self._folder, {}, self._change)
+        told: dict[str, Any] = {"adapter": which, "plugin": plugin, "backend": backend or "asyncio"}
+        if which == "napcore":
+            told |= {"driver": "~none", "napcore_listen": bot.port}
+        else:
+            told |= {"driver": "~fastapi"}
+        bot.set(SETTINGS=json.dumps(told | settings))
+        self._started.append(bot)
+        bot.start(self._tasks)
+        await self.wait_for(lambda: bot.ready)
+        return bot
+
+    async def napcat(self, bot: Bot, self_id: int = SELF_ID, **options: Any) -> Simulator:
+        """A stand-in NapCat that has dialled the bot."""
+        token = options.pop("token", "")
+        simulator = await self._exits.enter_async_context(Simulator(self_id, token=token, **options))
+        simulator.connect(bot.url, reconnect=0.1)
+        await simulator.wait_connected(timeout=PATIENCE)
+        return simulator
+
+    async def enter(self, manager: AbstractAsyncContextManager[T]) -> T:
+        """Enter something that is left at the end."""
+        return await self._exits.enter_async_context(manager)
+
+    async def wait_for(self, condition: Callable[[], bool], *, timeout: float = PATIENCE) -> None:
+        """Wait until ``condition()`` holds; looked at whenever a bot writes a line."""
+
+        def holds() -> bool:
+            for bot in self._started:
+                bot.check()
+            return condition()
+
+        await self._change.wait_for(holds, timeout, lambda: f"not so, with {self._started},")
+
+    def _end(self) -> None:
+        for bot in self._started:
+            bot.kill()
+            sys.stdout.write(f"---- {bot!r}\n{bot.log()}\n")
+
+
 class _News(logging.Handler):
     """What the relay logs is a sign that something may have changed."""
 
@@ -318,3 +392,9 @@ def stage(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Stage:
     """A relay and what it takes to put frameworks around it."""
     caplog.set_level(logging.INFO, "napcore")
     return Stage(tmp_path)
+
+
+@pytest.fixture
+def bots(tmp_path: Path) -> Bots:
+    """Frameworks that stand alone."""
+    return Bots(tmp_path)

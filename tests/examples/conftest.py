@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -52,9 +54,11 @@ class Program:
 
 
 @asynccontextmanager
-async def _run(folder: str, *, file: str = "bot.py", **env: str) -> AsyncIterator[Program]:
+async def _run(
+    folder: str | Path, *, file: str = "bot.py", command: Sequence[str] = (), **env: str
+) -> AsyncIterator[Program]:
     process = await anyio.open_process(
-        [sys.executable, file],
+        [sys.executable, *(command or [file])],
         cwd=EXAMPLES / folder,
         env={**os.environ, "PYTHONUNBUFFERED": "1", **env},
         stdin=subprocess.DEVNULL,
@@ -85,6 +89,36 @@ async def _run(folder: str, *, file: str = "bot.py", **env: str) -> AsyncIterato
 def run_example() -> Callable[..., Any]:
     """``async with run_example("folder", NAME="value") as program``: an example as a program, ended by Ctrl-C."""
     return _run
+
+
+@pytest.fixture
+def copy_example(tmp_path: Path) -> Callable[[str, dict[str, int]], Path]:
+    """``copy_example("folder", {"8080": port})``: an example whose settings have ports that are free."""
+
+    def copy(folder: str, ports: dict[str, int]) -> Path:
+        copied = shutil.copytree(EXAMPLES / folder, tmp_path / folder)
+        for settings in copied.glob("*.toml"):
+            text = settings.read_text("utf-8")
+            for written, port in ports.items():
+                assert written in text
+                text = text.replace(written, str(port))
+            settings.write_text(text, "utf-8")
+        return Path(copied)
+
+    return copy
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """A port that nobody listens on now."""
+
+    def find() -> int:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+            return port
+
+    return find
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import Any
 
 import anyio
 import pytest
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import ByteStream, SocketAttribute
 
 import napcore.net.accept
 from napcore import Relay
@@ -37,7 +37,7 @@ def descriptors(more: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def echo(stream: SocketStream) -> None:
+async def echo(stream: ByteStream) -> None:
     async with stream:
         with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
             while True:

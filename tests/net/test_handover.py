@@ -43,6 +43,7 @@ class Framework:
             await self.go.wait()
         await place.wait()
         self.begun.append(event.message_id)
+        place.leave()
         self._tell()
 
     def _tell(self) -> None:

@@ -12,6 +12,7 @@ from napcore.net.precedence import Place, Precedence
 async def begin(place: Place, name: str, begun: list[str]) -> None:
     await place.wait()
     begun.append(name)
+    place.leave()
 
 
 async def test_those_of_a_key_begin_in_order() -> None:
@@ -38,6 +39,19 @@ async def test_one_that_begins_nothing_lets_the_next_begin_at_its_end() -> None:
         first.leave()
         first.leave()
     assert begun == ["second"]
+
+
+async def test_one_that_has_ended_lets_nobody_pass_those_ahead_of_it() -> None:
+    order, begun = Precedence(8, 60.0), []
+    first, second = order.enter("a"), order.enter("a")
+    second.leave()
+    third = order.enter("a")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(begin, third, "third", begun)
+        await wait_all_tasks_blocked()
+        assert begun == []
+        tasks.start_soon(begin, first, "first", begun)
+    assert begun == ["first", "third"]
 
 
 async def test_handlers_of_one_event_begin_together() -> None:
@@ -77,13 +91,13 @@ async def test_who_waits_sees_patience_end() -> None:
 
 async def test_a_cancelled_wait_lets_go_once_it_leaves() -> None:
     order, begun = Precedence(8, 60.0), []
-    order.enter("a")
-    second, third = order.enter("a"), order.enter("a")
+    first, second, third = (order.enter("a") for _ in range(3))
     with anyio.CancelScope() as scope:
         scope.cancel()
         await second.wait()
     assert not second.left
     second.leave()
+    first.leave()
     await begin(third, "third", begun)
     assert begun == ["third"]
 

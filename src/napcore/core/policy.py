@@ -11,7 +11,7 @@ from napcore.dispatch import Event, Outbox
 from napcore.errors import ConfigError, ConfigProblem
 from napcore.types import Delivery, EventClass, Off, Overflow
 
-__all__ = ("Policy",)
+__all__ = ("Policy", "stall_limit")
 
 _OFF_REFUSED = ("hold", "max_frame")
 
@@ -117,7 +117,12 @@ class Policy:
         """Seconds without progress after which a link is given up; ``math.inf`` is never."""
         if self.write_timeout is not None:
             return float(self.write_timeout)
-        return 600.0 if loopback else 10.0
+        return stall_limit(loopback)
+
+
+def stall_limit(loopback: bool) -> float:
+    """Seconds without progress after which a peer is given up: on this machine it may just be blocked."""
+    return 600.0 if loopback else 10.0
 
 
 def _one_of(key: str, value: object, names: tuple[str, ...]) -> list[ConfigProblem]:

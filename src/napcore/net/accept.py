@@ -13,16 +13,18 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final
+from typing import Final, TypeAlias
 
 import anyio
-from anyio.abc import SocketAttribute, SocketListener, SocketStream, TaskGroup
+from anyio.abc import ByteStream, SocketAttribute, SocketListener, TaskGroup
 
 from napcore.core.pacing import Bucket, Rates
+from napcore.core.seldom import Seldom
+from napcore.net.newcomer import Newcomer
 
 __all__ = ("Acceptor", "Handshakes")
 
-AT_ONCE: Final = 16
+AT_ONCE: Final = 2
 """Connections accepted before other tasks have their turn."""
 
 FIRST_PAUSE: Final = 0.01
@@ -36,6 +38,8 @@ HANDSHAKES: Final = Rates(50.0, 100.0)
 
 BUSY: Final = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 2\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 """What a connection is told that there is no descriptor for."""
+
+Handle: TypeAlias = Callable[[ByteStream], Awaitable[None]]
 
 _SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _log = logging.getLogger("napcore.listen")
@@ -68,8 +72,12 @@ class Acceptor:
         self._stopped = False
         self._ended = anyio.Event()
 
-    async def run(self, handle: Callable[[SocketStream], Awaitable[None]], connections: TaskGroup) -> None:
-        """Accept until :meth:`aclose`; each connection is handled in a task of ``connections``."""
+    async def run(self, handle: Handle, connections: TaskGroup) -> None:
+        """Accept until :meth:`aclose`; each connection is handled in a task of ``connections``.
+
+        It is a ``Newcomer``, which ``handle`` closes, or anyio's stream where the event loop cannot
+        wait for bare sockets.
+        """
         if self._stopped:
             return
         self._running = True
@@ -91,9 +99,7 @@ class Acceptor:
                 await self._ended.wait()
             await self.listener.aclose()
 
-    async def _accept(
-        self, handle: Callable[[SocketStream], Awaitable[None]], connections: TaskGroup, reserve: _Reserve
-    ) -> None:
+    async def _accept(self, handle: Handle, connections: TaskGroup, reserve: _Reserve) -> None:
         raw = self.listener.extra(SocketAttribute.raw_socket)
         pause = FIRST_PAUSE
         while True:
@@ -105,8 +111,8 @@ class Acceptor:
                 return
             try:
                 for _ in range(AT_ONCE):
-                    accepted, _address = raw.accept()
-                    connections.start_soon(_open, accepted, handle)
+                    accepted, address = raw.accept()
+                    connections.start_soon(_open, accepted, address, handle)
                     pause = FIRST_PAUSE
             except BlockingIOError:
                 continue
@@ -121,20 +127,20 @@ class Acceptor:
                 pause = min(2 * pause, LONGEST_PAUSE)
 
 
-async def _open(accepted: socket.socket, handle: Callable[[SocketStream], Awaitable[None]]) -> None:
+async def _open(accepted: socket.socket, address: object, handle: Handle) -> None:
     try:
         accepted.setblocking(False)
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        stream = await SocketStream.from_socket(accepted)
-    except (OSError, ValueError) as error:
-        # ValueError: the peer has gone already.
+    except OSError as error:
+        # The peer has gone already.
         _log.debug("a connection ended before it began: %s", error)
         accepted.close()
         return
+    try:
+        await handle(Newcomer(accepted, address))
     except BaseException:
         accepted.close()
         raise
-    await handle(stream)
 
 
 class _Reserve:
@@ -142,7 +148,7 @@ class _Reserve:
 
     def __init__(self) -> None:
         self._descriptor: int | None = os.open(os.devnull, os.O_RDONLY)
-        self._told_at = float("-inf")
+        self._told = Seldom()
         self._turned_away = 0
 
     def turn_away(self, listener: socket.socket, error: OSError) -> None:
@@ -156,9 +162,7 @@ class _Reserve:
                 self._turned_away += 1
         with suppress(OSError):
             self._descriptor = os.open(os.devnull, os.O_RDONLY)
-        now = time.monotonic()
-        if now - self._told_at >= 60.0:
-            self._told_at = now
+        if self._told.due(time.monotonic()):
             _log.error(
                 "no connection can be accepted: %s; %d turned away so far. Allow this process more open files",
                 error.strerror,

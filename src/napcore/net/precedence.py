@@ -3,10 +3,10 @@
 Made for frameworks that look at many handlers before one of them begins. The looking may overlap;
 what is kept in order is the beginning. Three rules:
 
-1. An event waits at the point where its first handler would begin (:meth:`Place.wait`) until every
-   event ahead of it in its key has come to that point, has come to its end, or has had ``patience``
-   seconds.
-2. It *leaves* its place there: what a handler does afterwards, however long it waits, holds nobody up.
+1. An event waits ahead of its first handler (:meth:`Place.wait`) until every event before it in its key
+   has left its place, or has had ``patience`` seconds.
+2. It leaves its place when that handler begins, or when it has come to its end without one
+   (:meth:`Place.leave`): what a handler does, however long it waits, holds nobody up.
 3. While ``limit`` events have not left, another enters only when the event loop has nothing better
    to do (:meth:`Precedence.room`): those that wait for something cost nothing, those that compute
    would all come to their end together, at the end.
@@ -17,6 +17,7 @@ so holds its key up for ``patience`` seconds at most.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Hashable
 from typing import Final
@@ -27,7 +28,11 @@ import anyio.lowlevel
 __all__ = ("Place", "Precedence")
 
 IDLE: Final = 0.0005
-"""Seconds that a turn of an event loop takes at most if nobody computes."""
+"""Seconds that two turns of an event loop take at most if nobody computes."""
+
+_used: Final = time.perf_counter if sys.platform == "win32" else time.thread_time
+"""What the loop's thread has computed: other threads and programs make its turns longer, not its work.
+Windows counts that in steps of 16 ms."""
 
 
 class Place:
@@ -35,7 +40,7 @@ class Place:
 
     __slots__ = ("_ahead", "_gone", "_key", "_precedence", "entered_at", "left")
 
-    def __init__(self, precedence: Precedence, key: Hashable, ahead: Place | None, now: float) -> None:
+    def __init__(self, precedence: Precedence, key: Hashable, ahead: tuple[Place, ...], now: float) -> None:
         self.entered_at = now
         self.left = False
         """Whether it holds nobody up any more."""
@@ -45,18 +50,17 @@ class Place:
         self._gone: anyio.Event | None = None
 
     async def wait(self) -> None:
-        """Wait until its turn has come to begin, and leave; at once the second time."""
-        # Several handlers of one event may wait here at once.
-        if self._ahead is not None and not self.left:
-            with anyio.move_on_after(self._precedence.remaining(self._ahead)):
-                await self._ahead.gone()
-        self.leave()
+        """Wait until its turn has come to begin. Several handlers of one event may wait at once."""
+        for place in self._ahead:
+            if not place.left and not self.left:
+                with anyio.move_on_after(self._precedence.remaining(place)):
+                    await place.gone()
 
     def leave(self) -> None:
         """Hold nobody up any more; again, it does nothing."""
         if not self.left:
             self.left = True
-            self._ahead = None
+            self._ahead = ()
             self._precedence.forget(self._key, self)
             if self._gone is not None:
                 self._gone.set()
@@ -79,7 +83,7 @@ class Precedence:
         self._patience = patience
         self._clock = clock
         self._open: dict[Place, None] = {}  # the first to enter first
-        self._last: dict[Hashable, Place] = {}
+        self._keys: dict[Hashable, dict[Place, None]] = {}
 
     def __len__(self) -> int:
         """Events that have entered and not left."""
@@ -90,18 +94,18 @@ class Precedence:
         await anyio.lowlevel.checkpoint()
         while len(self._open) >= self._limit:
             self._give_up()
-            began = time.perf_counter()
+            before = _used()
             await anyio.lowlevel.checkpoint()
             # Once more: trio turns the order of tasks round at random, so that one turn may be over at once.
             await anyio.lowlevel.checkpoint()
-            if time.perf_counter() - began < IDLE:
+            if _used() - before < IDLE:
                 return
 
     def enter(self, key: Hashable) -> Place:
         """A place behind all that have entered with this key."""
-        place = Place(self, key, self._last.get(key), self._clock())
-        self._last[key] = place
-        self._open[place] = None
+        places = self._keys.setdefault(key, {})
+        place = Place(self, key, tuple(places), self._clock())
+        places[place] = self._open[place] = None
         return place
 
     def remaining(self, place: Place) -> float:
@@ -110,9 +114,10 @@ class Precedence:
 
     def forget(self, key: Hashable, place: Place) -> None:
         """For :meth:`Place.leave` alone."""
-        self._open.pop(place, None)
-        if self._last.get(key) is place:
-            del self._last[key]
+        del self._open[place]
+        del self._keys[key][place]
+        if not self._keys[key]:
+            del self._keys[key]
 
     def _give_up(self) -> None:
         """Let go of those that have had their time."""

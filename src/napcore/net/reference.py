@@ -18,7 +18,7 @@ from websockets.protocol import Protocol, State
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
-from napcore.dispatch import MAX_FRAGMENTS, MESSAGE_LIMIT, Writer
+from napcore.dispatch import MAX_FRAGMENTS, MESSAGE_LIMIT, READ_AT_ONCE, Writer
 
 __all__ = ("ReferenceReader",)
 
@@ -33,6 +33,7 @@ class ReferenceReader:
         self.over = self.ended = self.due = False
         self.close_code = self.fault_code = self.binary = self.reads = 0
         self.close_reason = self.fault = ""
+        self.at_once = READ_AT_ONCE
         self._protocol: Protocol = (
             ServerProtocol(state=State.OPEN, max_size=limit, logger=_SILENT)
             if masked

@@ -22,6 +22,7 @@ from napcore.core.dedup import Dedup
 from napcore.core.hub import Hub
 from napcore.core.onebot import OWN_META
 from napcore.core.pacing import SendRate
+from napcore.core.seldom import Seldom
 from napcore.core.stats import ClientStatistics, LossReport, RelayStatistics, add_up
 from napcore.dispatch import Event, Report, Response, flush_ready, peek_batch
 from napcore.errors import BadEvent
@@ -89,7 +90,7 @@ class Traffic:
         self._unflushed: dict[Any, None] = {}  # owners that a task of its own flushes, in order
         self._losses = LossReport()
         self._closed: dict[int, int] = {}
-        self._told_invalid = self._told_full = -60.0
+        self._told_invalid, self._told_full = Seldom(), Seldom()
 
     def take_batch(self, messages: list[bytes], link: UpstreamLink) -> None:
         """What one read from an upstream brought: events to route, answers to hand back."""
@@ -169,9 +170,7 @@ class Traffic:
             link.upstream.see(self_id)
 
     def _tell_full(self, link: UpstreamLink | None) -> None:
-        now = time.monotonic()
-        if now - self._told_full >= 60.0:
-            self._told_full = now
+        if self._told_full.due(time.monotonic()):
             where = f"upstream {link.upstream.name}" if link else "this process"
             _log.warning("%s names more than %d accounts; no more are taken in", where, len(self.accounts))
 
@@ -224,9 +223,7 @@ class Traffic:
 
     def _count_invalid(self, error: BadEvent, link: UpstreamLink) -> None:
         self.invalid += 1
-        now = time.monotonic()
-        if now - self._told_invalid >= 60.0:
-            self._told_invalid = now
+        if self._told_invalid.due(time.monotonic()):
             _log.warning(
                 "upstream %s sent a frame that is not valid (%s); it was dropped, %d so far",
                 link.upstream.name,

@@ -12,6 +12,7 @@ import anyio
 
 from napcore.core.admission import is_local
 from napcore.core.backoff import Backoff, Lane
+from napcore.core.policy import stall_limit
 from napcore.net.client import ClientLink, Session
 from napcore.net.link import Link
 from napcore.net.sockets import UPSTREAM_PATIENCE, watch_peer
@@ -39,7 +40,7 @@ async def dial_upstream(upstream: Upstream) -> None:
             client=True,
             early=dialled.early,
         )
-        link.stall_limit = 600.0 if link.loopback else 10.0
+        link.stall_limit = stall_limit(link.loopback)
         watch_peer(dialled.stream, remote=not link.loopback, patience=UPSTREAM_PATIENCE)
         _log.info("upstream %s: connected", upstream.name)
         await uplink.run(link)

@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import anyio.lowlevel
 import h11
-from anyio.abc import ByteStream, SocketAttribute, SocketListener, SocketStream
+from anyio.abc import ByteStream, SocketAttribute, SocketListener
 from anyio.streams.tls import TLSStream
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from napcore.core.admission import Admitted, Door, Head, Refused, admit, is_local, shown_token
 from napcore.core.capacity import Capacity
+from napcore.core.policy import stall_limit
+from napcore.core.seldom import Seldom
 from napcore.core.stats import ListenerStatistics
 from napcore.core.throttle import Throttle
 from napcore.dispatch import frame
@@ -32,6 +34,7 @@ from napcore.net.accept import Acceptor, Handshakes
 from napcore.net.client import ClientLink
 from napcore.net.http_head import HEAD_TIMEOUT, answer, read_head, wants_upgrade
 from napcore.net.link import Link
+from napcore.net.newcomer import Newcomer
 from napcore.net.sockets import UPSTREAM_PATIENCE, bind, watch_peer
 from napcore.net.upstream import UpstreamLink
 from napcore.net.websocket import CLOSE, SILENT, close_data, peer_address
@@ -70,10 +73,10 @@ class Listener:
         self._handshakes = Handshakes()
         self._throttle = Throttle()
         self._capacity: Capacity[anyio.CancelScope] = Capacity()
-        self._turn = anyio.Lock()
+        self._turn = anyio.Lock(fast_acquire=True)
         self._accepted = self._cut = 0
         self._refused: dict[int, int] = {}
-        self._told_guesses = self._told_full = -60.0
+        self._told_guesses, self._told_full = Seldom(), Seldom()
 
     async def serve(self) -> None:
         """Accept until it is closed."""
@@ -87,7 +90,7 @@ class Listener:
         for acceptor in self._acceptors:
             await acceptor.aclose()
 
-    async def _accept(self, stream: SocketStream) -> None:
+    async def _accept(self, stream: ByteStream) -> None:
         """One connection, from its first byte to its end; nothing it does leaves here."""
         peer = _peer(stream)
         place = anyio.CancelScope()
@@ -103,8 +106,8 @@ class Listener:
             with anyio.CancelScope(shield=True):
                 await anyio.aclose_forcefully(stream)
 
-    async def _serve_connection(self, raw: SocketStream, place: anyio.CancelScope) -> None:
-        stream: ByteStream = raw
+    async def _serve_connection(self, raw: ByteStream, place: anyio.CancelScope) -> None:
+        stream = raw
         self._accepted += 1
         stays, evicted = self._capacity.arrive(place, time.monotonic())
         self._cut += len(evicted)
@@ -124,7 +127,7 @@ class Listener:
             if self._ssl_context is not None:
                 try:
                     stream = await TLSStream.wrap(
-                        raw, server_side=True, ssl_context=self._ssl_context, standard_compatible=False
+                        await _whole(raw), server_side=True, ssl_context=self._ssl_context, standard_compatible=False
                     )
                 except ssl.SSLError as error:
                     self._cut += 1
@@ -166,6 +169,7 @@ class Listener:
             return
         response = protocol.accept(events[0])
         protocol.send_response(response)
+        stream = await _whole(stream)
         await stream.send(b"".join(protocol.data_to_send()))
         if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
             _log.info("connection from %s: bad handshake (%d)", _peer(raw), response.status_code)
@@ -207,9 +211,7 @@ class Listener:
         return decision
 
     def _too_many_guesses(self, address: str, wait: float) -> Refused:
-        now = time.monotonic()
-        if now - self._told_guesses >= 60.0:
-            self._told_guesses = now
+        if self._told_guesses.due(time.monotonic()):
             _log.warning(
                 "somebody at %s tries one token after another; refused for %.0f s (%d handshakes so far)",
                 address or "a local socket",
@@ -219,9 +221,7 @@ class Listener:
         return Refused(429, "too many different wrong tokens; try again later", retry_after=wait)
 
     def _tell_full(self, what: str) -> None:
-        now = time.monotonic()
-        if now - self._told_full >= 60.0:
-            self._told_full = now
+        if self._told_full.due(time.monotonic()):
             _log.warning("%s; refused (%d so far)", what, self._capacity.refused)
 
     async def _serve_upstream(self, stream: ByteStream, early: bytes, who: Admitted) -> None:
@@ -232,7 +232,7 @@ class Listener:
             return
         uplink = UpstreamLink(relay, upstream, masked=False, calls=who.calls)
         link = Link(upstream.name, stream, uplink.lane, uplink.take, client=False, early=early)
-        link.stall_limit = 600.0 if link.loopback else 10.0
+        link.stall_limit = stall_limit(link.loopback)
         watch_peer(stream, remote=not link.loopback, patience=UPSTREAM_PATIENCE)
         _log.info("upstream %s: connected", upstream.name)
         await uplink.run(link)
@@ -335,6 +335,10 @@ def _check_exposed(hosts: Sequence[str], token: str | None) -> None:
                 " characters, or allow_anonymous",
                 key="listen.token",
             )
+
+
+async def _whole(stream: ByteStream) -> ByteStream:
+    return await stream.stream() if isinstance(stream, Newcomer) else stream
 
 
 async def _turn_away(stream: ByteStream, reason: str) -> None:

@@ -232,6 +232,31 @@ async def test_a_handler_that_fails_is_told_of_with_its_line(
     assert "LookupError: no such card" in caplog.text
 
 
+async def test_a_slow_plugin_is_named_with_its_line(
+    kind: str, seen: Seen, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(napcore.edge.aiocqhttp.handover.Handover.__init__.__kwdefaults__, "slow", 0.1)
+    bot = CQHttp()
+    go_on = asyncio.Event()
+
+    @bot.on_message("group")
+    async def quick(event: Event) -> None:
+        seen.add("quick")
+
+    @bot.on_message("group")
+    async def slow(event: Event) -> None:
+        await go_on.wait()
+
+    async with napcat() as sim, relay_of(kind, sim.url) as relay, napcore.aiocqhttp.attach(bot, relay):
+        await sim.wait_connected()
+        await sim.emit(sim.events.group_message(5))
+        await until(lambda: "a handler of message.group has run for" in caplog.text)
+        go_on.set()
+    line = slow.__code__.co_firstlineno + 2
+    assert f", at {__file__}:{line} in slow; others go on without it" in caplog.text
+    assert seen == ["quick"]
+
+
 async def test_detaching_puts_everything_back(kind: str, seen: Seen) -> None:
     bot = CQHttp()
     written_by(bot, seen)

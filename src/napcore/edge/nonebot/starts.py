@@ -17,19 +17,25 @@ _place: ContextVar[Place | None] = ContextVar("napcore_place", default=None)
 
 
 class Starts:
-    """Has ``Matcher.run`` wait for its event's turn. What NoneBot2 does before that, matching, is not held up."""
+    """Has handlers wait for their event's turn. What NoneBot2 does before that, matching, is not held up.
+
+    ``Matcher.run`` waits. A handler has begun when its dependencies have been solved: its function is called next.
+    """
 
     def __init__(self) -> None:
         self._patches = Patches()
 
     def open(self) -> None:
-        """Take part in ``Matcher.run``."""
+        """Take part."""
+        from nonebot.dependencies import Dependent
+        from nonebot.internal.matcher import current_handler
         from nonebot.matcher import Matcher
 
         self._patches.put(Matcher, "run", _waiting(Matcher.run))
+        self._patches.put(Dependent, "solve", _leaving(Dependent.solve, current_handler))
 
     def close(self) -> None:
-        """Put it back."""
+        """Put everything back."""
         self._patches.restore()
 
     @contextmanager
@@ -46,8 +52,25 @@ def _waiting(before: Any) -> Any:
     @functools.wraps(before)
     async def run(self: Any, *arguments: Any, **named: Any) -> None:
         place = _place.get()
-        if place is not None:
-            await place.wait()
-        await before(self, *arguments, **named)
+        if place is None or place.left:
+            await before(self, *arguments, **named)
+            return
+        await place.wait()
+        try:
+            await before(self, *arguments, **named)
+        finally:
+            place.leave()
 
     return run
+
+
+def _leaving(before: Any, current_handler: ContextVar[Any]) -> Any:
+    @functools.wraps(before)
+    async def solve(self: Any, **params: Any) -> Any:
+        values = await before(self, **params)
+        place = _place.get()
+        if place is not None and not place.left and current_handler.get(None) is self:
+            place.leave()
+        return values
+
+    return solve

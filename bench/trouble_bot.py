@@ -1,0 +1,75 @@
+"""A bot for ``bench.troubles``: ``python -m bench.trouble_bot FRAMEWORK stock|napcore OPTIONS``.
+
+It answers ``/ping`` with ``pong`` and the message's number, stands still at ``/block SECONDS``, and at ``/late`` makes
+a call whose answer it finds too late. OPTIONS is JSON: ``port``; ``lifetime`` of messages in seconds; ``wanted`` groups
+or null for all; ``options`` for the framework's own server.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+
+def nonebot2(mode: str, told: dict[str, Any]) -> None:
+    """NoneBot2 with the stock adapter behind FastAPI, or with napcore's."""
+    import anyio
+    import nonebot
+    from nonebot import on_message
+    from nonebot.adapters.onebot.v11 import Adapter, Bot, GroupMessageEvent, NetworkError
+    from nonebot.exception import IgnoredException
+    from nonebot.log import logger
+    from nonebot.message import event_preprocessor
+
+    logger.remove()
+    settings: dict[str, Any] = {"log_level": "ERROR", "command_start": {"/"}}
+    if mode == "napcore":
+        import napcore.nonebot
+
+        settings |= {"driver": "~none", "napcore_listen": told["port"], "napcore_message_ttl": told["lifetime"]}
+        settings |= {"napcore_groups": told["wanted"]} if told["wanted"] else {}
+        nonebot.init(**settings)
+        nonebot.get_driver().register_adapter(napcore.nonebot.Adapter)
+    else:
+        nonebot.init(driver="~fastapi", host="127.0.0.1", port=told["port"], **settings)
+        nonebot.get_driver().register_adapter(Adapter)
+        if told["wanted"]:
+            wanted = frozenset(told["wanted"])
+
+            @event_preprocessor
+            async def only_these(event: GroupMessageEvent) -> None:
+                if event.group_id not in wanted:
+                    raise IgnoredException("not this group")
+
+    async def is_asked(event: GroupMessageEvent) -> bool:
+        return event.get_plaintext().startswith("/")
+
+    asked = on_message(is_asked)
+
+    @asked.handle()
+    async def answer(bot: Bot, event: GroupMessageEvent) -> None:
+        what, _, argument = event.get_plaintext().partition(" ")
+        if what == "/ping":
+            await bot.send_group_msg(group_id=event.group_id, message=f"pong {event.message_id}")
+        elif what == "/block":
+            time.sleep(float(argument))  # noqa: ASYNC251
+        elif what == "/late":
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(call, bot)
+                await anyio.sleep(0.05)
+                time.sleep(0.6)  # noqa: ASYNC251
+
+    async def call(bot: Bot) -> None:
+        try:
+            await bot.call_api("get_status", _timeout=0.1)
+        except NetworkError:
+            pass
+
+    nonebot.run(**(told["options"] | {"log_level": "error"} if mode == "stock" else {}))
+
+
+if __name__ == "__main__":
+    framework, mode, told = sys.argv[1:]
+    {"nonebot2": nonebot2}[framework](mode, json.loads(told))
