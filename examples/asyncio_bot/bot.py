@@ -6,7 +6,6 @@ NAPCAT_URL=ws://127.0.0.1:3001 NAPCAT_TOKEN=secret python bot.py
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import logging
 import os
@@ -73,5 +72,5 @@ async def main() -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO)
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(main())
+    # asyncio.run(main()) does too; this ends in good order on SIGTERM and Ctrl-C, with calls under way answered.
+    napcore.run(main)

@@ -6,7 +6,6 @@ NAPCAT_URL=ws://127.0.0.1:3001 NAPCAT_TOKEN=secret python bot.py
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 from collections import Counter
@@ -49,5 +48,5 @@ async def main() -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO)
-    with contextlib.suppress(KeyboardInterrupt):
-        trio.run(main)
+    # trio.run(main) does too; this ends in good order on SIGTERM and Ctrl-C, with calls under way answered.
+    napcore.run(main, backend="trio")

@@ -134,7 +134,10 @@ def test_the_metadata_promise_what_the_documents_say(wheel: Wheel) -> None:
     assert sorted(required) == ["anyio", "h11", "msgspec", "orjson", "tomli", "websockets"]
     assert "Requires-Python: >=3.10\n" in metadata
     assert "License-Expression: MIT\n" in metadata
-    assert scripts == "[console_scripts]\nnapcore = napcore.edge.cli:main\n"
+    assert scripts.split("\n\n") == [
+        "[console_scripts]\nnapcore = napcore.edge.cli:main",
+        "[pytest11]\nnapcore = napcore.testing.fixtures\n",
+    ]
 
 
 def test_the_installed_wheel_works_from_elsewhere(

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +30,19 @@ class Program:
         self.process = process
         self.output = ""
         """What it has printed, stderr too."""
+        self.over = anyio.Event()
+        """Set when it prints nothing any more."""
         self._news = anyio.Event()
 
     async def read(self) -> None:
         """Take down what it prints, to its end."""
         assert self.process.stdout is not None
-        async for text in TextReceiveStream(self.process.stdout, errors="replace"):
-            self.output += text
-            news, self._news = self._news, anyio.Event()
-            news.set()
+        with suppress(anyio.ClosedResourceError):
+            async for text in TextReceiveStream(self.process.stdout, errors="replace"):
+                self.output += text
+                news, self._news = self._news, anyio.Event()
+                news.set()
+        self.over.set()
 
     async def printed(self, text: str, timeout: float = 30.0) -> None:
         """Wait until it has printed ``text``."""
@@ -74,6 +78,7 @@ async def _run(
                 if process.returncode is None:
                     process.send_signal(signal.SIGINT if os.name != "nt" else signal.SIGTERM)
                 await process.wait()
+                await program.over.wait()
             if process.returncode is None:
                 process.kill()
             with anyio.CancelScope(shield=True):

@@ -16,6 +16,7 @@ import napcore.net.drain
 import napcore.net.handlers
 from napcore import ConfigError, Event, Filter, Relay, release_turn
 from napcore.core.filter_fields import MESSAGE_FIELDS, FilterFields
+from napcore.net.drain import STOP, Stop
 from napcore.net.handlers import name_of
 from napcore.testing import Simulator, check_ledger
 
@@ -513,3 +514,45 @@ async def test_meta_events_come_to_those_who_ask_for_them(until: Any) -> None:
         relay.add_upstream(await sim.listen())
         await until(lambda: beats.events)
     assert others.events == []
+
+
+@pytest.mark.parametrize("hurry", [False, True])
+async def test_a_program_that_is_told_to_end_lets_handlers_finish_unless_it_hurries(message: Any, hurry: bool) -> None:
+    answered: list[int] = []
+    begun, go = anyio.Event(), anyio.Event()
+    stop = Stop()
+    token = STOP.set(stop)
+    try:
+        async with Simulator(10001, groups=[5]) as sim, anyio.create_task_group() as tasks:
+
+            async def main() -> None:
+                async with Relay() as relay:
+                    await relay.add_upstream(await sim.listen()).ready()
+
+                    @relay.on("message")
+                    async def handler(event: Event) -> None:
+                        begun.set()
+                        await go.wait()
+                        answered.append(await relay.send(event, "hi"))
+
+                    relay.publish(message(1, group_id=5))
+                    await anyio.sleep_forever()
+
+            with anyio.CancelScope() as scope:
+                tasks.start_soon(ask, stop, scope, begun, go, hurry)
+                await main()
+    finally:
+        STOP.reset(token)
+    assert len(answered) == (0 if hurry else 1)
+
+
+async def ask(stop: Stop, scope: anyio.CancelScope, begun: anyio.Event, go: anyio.Event, hurry: bool) -> None:
+    """As ``napcore.run`` does on a signal, and on a second one."""
+    await begun.wait()
+    stop.asked = True
+    scope.cancel()
+    await anyio.wait_all_tasks_blocked()
+    if hurry:
+        stop.hurry()
+        await anyio.wait_all_tasks_blocked()
+    go.set()

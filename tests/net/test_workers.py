@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import logging
 import math
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -262,7 +263,30 @@ async def test_a_cancellation_that_is_not_the_pools_is_a_failure(
         gate.open(1)
     assert gate.ended == [1]
     assert pool.statistics()[:3] == (2, 2, 1)
-    assert told(caplog)[0].startswith("handler plugins.a:work failed at ")
+    known = sys.version_info >= (3, 11)
+    assert told(caplog)[0].startswith(f"handler plugins.a:work {'failed at ' if known else 'was cancelled'}")
+
+
+async def test_a_task_that_asyncio_cancels_ends_alone(
+    anyio_backend_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    if anyio_backend_name != "asyncio":
+        pytest.skip("only asyncio can cancel a task past anyio")
+    gate = Gate()
+
+    async def work(turn: Turn) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await anyio.lowlevel.checkpoint()
+
+    async with WorkerPool() as pool:
+        pool.submit(work, key="a", name="plugins.a:work")
+        pool.submit(gate.job(1), key="a", name="plugins.b:work")
+        gate.open(1)
+    assert gate.ended == [1]
+    assert pool.statistics()[:3] == (2, 2, 1)
+    assert told(caplog) == ["handler plugins.a:work was cancelled"]
 
 
 async def test_one_handler_does_not_see_the_context_of_another() -> None:

@@ -107,7 +107,7 @@ class Handling(Generic[Owner]):
         return Registration(partial(handlers.add, owner=self, filter=found, ordered=ordered, lifetime=seconds))
 
     def off(self, handler: Callable[..., object]) -> None:
-        """Have a function called no more; events that wait for it are dropped, what it is at it brings to an end.
+        """Have a function called no more; events that wait for it are passed over, what it is at it brings to an end.
 
         Raises:
             ValueError: it is no handler here.

@@ -89,8 +89,8 @@ class Relay(Caller, Handling["Relay"], anyio.AsyncContextManagerMixin):
         """A fault inside napcore, if one happened."""
         self.closing = False
         """Whether it is shutting down: nothing is dialled, nobody is let in, no call is sent any more."""
-        self.traffic = Traffic(self, memory_limit, call_timeout, send_rate, share_gets)
         self.handlers = Handlers(self, workers, slow)
+        self.traffic = Traffic(self, memory_limit, call_timeout, send_rate, share_gets)
         self.upstreams = Upstreams(self)
         self.listeners: list[Listener] = []
         self._numbers = count(1)

@@ -6,6 +6,7 @@ code that is not async -> ``Backlog.finish``. Who may begin when is decided in `
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import math
@@ -301,9 +302,13 @@ class WorkerPool(anyio.AsyncContextManagerMixin):
                 self._closing = True
                 self._backlog.clear()
                 raise
-            # Something it waited for was cancelled, which is no wish to end this.
+            # It goes no further: anyio would cancel all the others.
             end = "failed"
-            _tell_failure(turn, error)
+            if _is_cancelled_itself() is not False:
+                _log.warning("handler %s was cancelled", turn.name)
+            else:
+                # Something it waited for was.
+                _tell_failure(turn, error)
         finally:
             turn.awaitable = None
             self._backlog.finish(turn.job, end)
@@ -371,6 +376,12 @@ class WorkerPool(anyio.AsyncContextManagerMixin):
         news = self._losses.rest(self, dropped) if last else self._losses.due(self._clock(), self, dropped)
         for reason, count in news:
             _log.warning("%d events were not handled: %s", count, _LOSS_TEXTS[reason])
+
+
+def _is_cancelled_itself() -> bool | None:
+    """Whether asyncio cancels the task that runs here, past anyio; None where Python 3.10 cannot tell."""
+    cancelling = getattr(asyncio.current_task(), "cancelling", None)
+    return None if cancelling is None else cancelling() > 0
 
 
 def _tell_failure(turn: Turn, error: BaseException) -> None:
