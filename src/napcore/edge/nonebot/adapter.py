@@ -174,10 +174,12 @@ class Adapter(StockAdapter):
             self._hand_over = None
         self._disconnect_all()
         self._starts.close()
-        try:
-            await run_sync(self.relay.stop)()
-        except TimeoutError as error:
-            log("WARNING", escape_tag(str(error)))
+        if self._started:
+            self._started = False
+            try:
+                await run_sync(self.relay.stop)()
+            except TimeoutError as error:
+                log("WARNING", escape_tag(str(error)))
         self._logs.close()
 
     # Accounts.
