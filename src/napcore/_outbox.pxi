@@ -29,7 +29,7 @@ cdef class Outbox:
         max_frame: largest event taken, in bytes.
         overflow: at the bound evict the oldest, refuse the newest, or clear the lane and ask
             for the link to be closed (``close_code`` 1013).
-        message_ttl, notice_ttl, request_ttl: seconds a message, a notice (or meta or unknown event), a request may wait.
+        message_ttl, notice_ttl, request_ttl: seconds a message, a notice (or meta, or unknown) or a request may wait.
         delivery: ``at_most_once`` or ``at_least_once``.
         catch_up_rate: late events that may go per second; four times the rate of the last 10
             seconds' other events if that is more. None is 50. Late is what was born more than 5

@@ -45,7 +45,8 @@ def play(nonebot: Path, program: str, script: list[dict[str, Any]]) -> tuple[dic
         [sys.executable, HERE / program], env=environment, capture_output=True, text=True, encoding="utf-8", timeout=90
     )
     log = done.stdout + done.stderr
-    assert done.returncode == 0, log
+    # What Quart makes of SIGINT differs by its version and Python's.
+    assert done.returncode in (0, 3), log
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     assert "error" not in found, (found, log)
     return found, log

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
@@ -45,10 +46,13 @@ async def started() -> None:
 
 
 def over() -> None:
-    """The bot has ended: show what came of it."""
+    """The bot has ended, which Quart may do by sys.exit(): show what came of it."""
     assert _over.is_set()
     sys.stdout.write("\n" + json.dumps(_found, ensure_ascii=False) + "\n")
     sys.stdout.flush()
+
+
+atexit.register(over)
 
 
 async def _napcat() -> None:

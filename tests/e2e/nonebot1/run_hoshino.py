@@ -16,4 +16,3 @@ app = bot.asgi
 if __name__ == "__main__":
     bot.on_startup(conversation.started)
     bot.run(use_reloader=False, loop=asyncio.new_event_loop())
-    conversation.over()

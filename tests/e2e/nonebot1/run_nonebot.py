@@ -15,4 +15,3 @@ conversation.watch(napcore.aiocqhttp.attach(nonebot.get_bot(), conversation.rela
 nonebot.load_plugins(str(Path(__file__).parent / "plugins"), "plugins")
 nonebot.on_startup(conversation.started)
 nonebot.run()
-conversation.over()

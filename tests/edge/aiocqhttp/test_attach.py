@@ -123,6 +123,16 @@ async def test_an_account_that_was_there_before_is_introduced(kind: str, seen: S
                 assert seen.pop().name == "meta_event.lifecycle.connect"
 
 
+async def test_no_more_accounts_are_introduced_than_the_relay_remembers(seen: Seen) -> None:
+    bot = CQHttp()
+    written_by(bot, seen)
+    async with napcore.Relay() as relay, napcore.aiocqhttp.attach(bot, relay):
+        for number in range(1, 1101):
+            relay.publish({"post_type": "notice", "notice_type": "x", "self_id": number, "group_id": 5})
+        await seen.wait_for(lambda: any(event.type == "notice" and event.self_id == 1100 for event in seen))
+    assert sum(event.type == "meta_event" for event in seen) == 1024
+
+
 async def test_heartbeats_reach_the_bot_through_any_filter(kind: str, seen: Seen) -> None:
     bot = CQHttp()
     written_by(bot, seen)
@@ -389,6 +399,21 @@ async def test_when_the_relay_ends(kind: str, seen: Seen, caplog: pytest.LogCapt
         async with napcore.aiocqhttp.attach(bot, relay):
             pass
     assert not isinstance(bot._api._wsr_api, napcore.edge.aiocqhttp.calls.Calls)
+
+
+async def test_a_fault_of_napcores_own_is_told_of(
+    kind: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(event: object) -> None:
+        raise ArithmeticError("planted")
+
+    monkeypatch.setattr(napcore.edge.aiocqhttp.feed, "conversation", broken)
+    async with napcat() as sim, relay_of(kind, sim.url) as relay, napcore.aiocqhttp.attach(CQHttp(), relay):
+        await sim.wait_connected()
+        await sim.emit(sim.events.group_message(5))
+        await until(lambda: "this bot gets no more events" in caplog.text)
+    assert "feeding the bot failed inside napcore" in caplog.text
+    assert "planted" in caplog.text
 
 
 async def test_a_busy_bot_loses_the_oldest_and_is_told_how_many(kind: str, seen: Seen) -> None:

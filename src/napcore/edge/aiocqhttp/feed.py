@@ -18,6 +18,7 @@ from napcore.dispatch import Event, peek
 from napcore.edge.aiocqhttp.calls import HANDLED, AccountLink
 from napcore.edge.aiocqhttp.handover import Handover, HandoverStatistics
 from napcore.edge.aiocqhttp.spawned import SPAWNED
+from napcore.net.accounts import ACCOUNTS
 from napcore.net.crossing import ThreadSubscription
 from napcore.net.local import Subscription
 from napcore.net.relay import Relay
@@ -143,8 +144,9 @@ class Feed:
                     task.cancel()
                 await asyncio.wait(tasks)
             for task in tasks:
-                if not task.cancelled():
-                    task.result()
+                error = None if task.cancelled() else task.exception()
+                if error is not None:
+                    _log.critical("feeding the bot failed inside napcore", exc_info=error)
             if not stopping.is_set():
                 _log.error("the relay has ended: this bot gets no more events")
                 self.stop()
@@ -171,17 +173,21 @@ class Feed:
                 payload.setdefault("self_id", self_id)
         elif str(self_id) not in self._table:
             self._look()
-        if event.kind == "meta_event.lifecycle" and event.sub_type == "connect" and self_id is not None:
-            self._introduced.add(self_id)
-        elif self_id is not None:
-            self._introduce(self_id)
+        if self_id is not None:
+            if event.kind != "meta_event.lifecycle" or event.sub_type != "connect":
+                self._introduce(self_id)
+            elif len(self._introduced) < ACCOUNTS:
+                self._introduced.add(self_id)
         ordered = event.post_type != "meta_event"
         key = conversation(event) if ordered else None
         handover.offer(key, partial(self._handle, payload, self_id), event.kind or "an event", deadline)
 
     def _introduce(self, self_id: int) -> None:
         """Tell the bot of an account before its first event: plugins wait for ``lifecycle.connect``."""
-        if self_id not in self._introduced and self._handover is not None:
+        if self_id in self._introduced or len(self._introduced) >= ACCOUNTS:
+            # As many as the relay remembers: more are somebody's invention.
+            return
+        if self._handover is not None:
             self._introduced.add(self_id)
             payload = json.loads(lifecycle(self_id, int(time.time())))
             self._handover.offer(None, partial(self._handle, payload, self_id), "meta_event.lifecycle")
