@@ -22,9 +22,10 @@ from napcore.types import DROP_REASONS
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = {
     name: (f"{name}.md", f"{name}.zh-CN.md")
-    for name in ("aiocqhttp", "bots", "delivery", "faults", "filters", "links", "nonebot")
+    for name in ("aiocqhttp", "bots", "delivery", "faults", "filters", "links", "nonebot", "nonebot-adapter")
 }
 NEEDS = {"aiocqhttp": ("aiocqhttp",), "nonebot": ("nonebot2", "nonebot-adapter-onebot")}
+NEEDS["nonebot-adapter"] = NEEDS["nonebot"]
 """Distributions without which a page's code does not run."""
 UNTYPED = {"aiocqhttp": ("--ignore-missing-imports", "--allow-untyped-decorators")}
 """What mypy is told where a distribution has no py.typed."""
@@ -57,7 +58,7 @@ def test_every_page_is_known() -> None:
     assert sorted(FILES) == sorted(path.name for path in DOCS.glob("*.md"))
 
 
-@pytest.mark.parametrize("page", PAGES["nonebot"])
+@pytest.mark.parametrize("page", [*PAGES["nonebot"], *PAGES["nonebot-adapter"]])
 def test_the_code_of_a_framework_runs_in_a_process_of_its_own(page: str, tmp_path: Path) -> None:
     skip_without_needs(page)
     (tmp_path / "page.py").write_text("\n".join(of_kind(page, "python")), "utf-8")

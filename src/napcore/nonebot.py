@@ -18,8 +18,10 @@ from napcore.edge.nonebot.timing import PluginTime
 
 if TYPE_CHECKING:
     from napcore.edge.nonebot.adapter import Adapter as Adapter
+    from napcore.edge.nonebot.driver import Driver as Driver
+    from napcore.edge.nonebot.driver import Mixin as Mixin
 
-__all__ = ["Adapter", "Installed", "PluginTime", "Statistics", "add_command", "install"]
+__all__ = ["Adapter", "Driver", "Installed", "Mixin", "PluginTime", "Statistics", "add_command", "install"]
 
 
 def __getattr__(name: str) -> Any:
@@ -28,4 +30,8 @@ def __getattr__(name: str) -> Any:
         from napcore.edge.nonebot.adapter import Adapter  # noqa: PLC0415
 
         return Adapter
+    if name in ("Driver", "Mixin"):
+        from napcore.edge.nonebot import driver  # noqa: PLC0415
+
+        return getattr(driver, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

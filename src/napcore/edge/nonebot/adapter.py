@@ -83,6 +83,8 @@ class Adapter(StockAdapter):
         self.index = install()
         """What :func:`napcore.nonebot.install` returned."""
         self._started = False
+        self._task: object = None
+        """What serves, kept from being collected."""
         self._departed: dict[str, Bot] = {}
         self._news: AccountNews
         self._hand_over: HandOver | None = None
@@ -160,9 +162,7 @@ class Adapter(StockAdapter):
             self.driver.task_group.start_soon(work)
             return
         # As the stock adapter's: NoneBot's own group would wait at its end for handlers that are shielded.
-        task = asyncio.create_task(work())
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        self._task = asyncio.create_task(work())
 
     def _name(self) -> str:
         taken = {client.name for client in self._transport.config.client}
