@@ -42,7 +42,7 @@ class Contender(NamedTuple):
     path: str
 
 
-CONTENDERS: Final = (Contender("nonebot2", "/onebot/v11/ws"),)
+CONTENDERS: Final = (Contender("nonebot2", "/onebot/v11/ws"), Contender("aiocqhttp", "/ws/"))
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,9 @@ async def overlapping(bot: Bot) -> Outcome:
         watch = Watch(new)
         await new.wait_connected(timeout=PATIENCE)
         number = 1000
-        while not watch.told(_outcome("", bot), 0.0).answered:
+        # aiocqhttp alone never answers again.
+        enough = time.monotonic() + bot.scale.sleep + 5.0
+        while not watch.told(_outcome("", bot), 0.0).answered and time.monotonic() < enough:
             await watch.say("/ping", number)
             number += 1
             await anyio.sleep(0.2)
@@ -277,6 +279,7 @@ async def through(contender: Contender, mode: Mode, trouble: Trouble, scale: Sca
     port = free_port()
     told = {
         "port": port,
+        "spare": free_port(),
         "lifetime": scale.lifetime,
         "wanted": list(WANTED) if trouble is few_groups else None,
         "options": scale.options,
@@ -286,13 +289,16 @@ async def through(contender: Contender, mode: Mode, trouble: Trouble, scale: Sca
         return await trouble(Bot(contender, mode, port, process, scale))
 
 
-def run(quick: bool, say: Callable[[str], None], out: Path | None = None) -> list[str]:
-    """Every contender in every trouble, stock and napcore in turn; tells the table, returns what failed."""
+def run(quick: bool, say: Callable[[str], None], out: Path | None = None, only: str = "") -> list[str]:
+    """Every contender in every trouble, stock and napcore in turn; tells the table, returns what failed.
+
+    ``only`` is the framework of a single contender.
+    """
     outcomes: list[Outcome] = []
     failures: list[str] = []
     modes: tuple[Mode, ...] = ("stock", "napcore")
     for trouble in TROUBLES:
-        for contender in CONTENDERS:
+        for contender in (each for each in CONTENDERS if only in ("", each.framework)):
             for mode in modes:
                 try:
                     outcomes.append(anyio.run(through, contender, mode, trouble, QUICK if quick else FULL))

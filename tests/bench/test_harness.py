@@ -225,20 +225,3 @@ def test_what_became_of_a_trouble_is_told_in_a_table() -> None:
     text = table([Outcome("a trouble", "nonebot2", "stock", lost=1, asked=3, answered=2, worst=1.234, rate=1234.5)])
     line = text.splitlines()[-1].split()
     assert line == ["a", "trouble", "nonebot2", "stock", "1", "-", "2/3", "-", "1.23", "1,234", "-", "-"]
-
-
-def test_the_outcomes_of_calls_are_told_in_a_line() -> None:
-    pytest.importorskip("aiocqhttp")
-    pytest.importorskip("nonebot.adapters.onebot")
-    troubles = bench("frameworks_aiocqhttp")
-    lines = [["asked", "answered", "0.5"], None, ["asked", "answered", "2.25"], ["asked", "NetworkError", "1"]]
-    assert troubles.told(lines) == "2 answered, 1 nothing, 1 NetworkError (2.2 s)"
-    assert troubles.told([None]) == "1 nothing (0.0 s)"
-
-
-def test_a_row_that_only_one_has_played_is_shown() -> None:
-    pytest.importorskip("aiocqhttp")
-    pytest.importorskip("nonebot.adapters.onebot")
-    table = bench("frameworks_aiocqhttp").table("a plugin blocks", {"stock": {"link": "lost"}}, 0.5)
-    assert table.splitlines()[0] == "aiocqhttp: a plugin blocks (shortened to 0.5 of that)"
-    assert table.splitlines()[-1].split() == ["link", "lost", "-"]
