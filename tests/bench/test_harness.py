@@ -220,6 +220,7 @@ def test_instructions_are_read_from_the_log() -> None:
 
 
 def test_what_became_of_a_trouble_is_told_in_a_table() -> None:
+    pytest.importorskip("nonebot.adapters.onebot")
     from bench.troubles import Outcome, table
 
     text = table([Outcome("a trouble", "nonebot2", "stock", lost=1, asked=3, answered=2, worst=1.234, rate=1234.5)])
