@@ -114,3 +114,4 @@ if TYPE_CHECKING:
 
 else:
     Driver = combine_driver(NoneDriver, Mixin)
+    Driver.__doc__ = "NoneBot2 without a server, with this client: ``DRIVER=napcore.nonebot``."
