@@ -142,7 +142,7 @@ def nothing_secret_comes_out() -> Iterator[None]:
         yield
     for error in raised:
         canary.overhear("an error", f"{error} {error!r}")
-    for relay in (relay for reference in canary.relays if (relay := reference()) and hasattr(relay, "traffic")):
+    for relay in (relay for reference in canary.relays if (relay := reference()) and hasattr(relay, "opens_on_entry")):
         for thing in (relay, relay.traffic, relay.statistics(), *relay.traffic.clients, *relay.traffic.subscriptions):
             canary.overhear(f"repr({type(thing).__name__})", repr(thing))
     if found := canary.found():
