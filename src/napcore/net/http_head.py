@@ -6,6 +6,7 @@ h11 reads it. A WebSocket upgrade goes on, byte for byte, to websockets' server 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Final
@@ -25,6 +26,9 @@ HEAD_LIMIT: Final = 16 << 10
 LINE_LIMIT: Final = 64
 """Header lines of a request head."""
 
+END: Final = re.compile(rb"\n\r?\n")
+"""Where a head ends; h11 takes bare line feeds too."""
+
 HEAD_TIMEOUT: Final = 5.0
 """Seconds for TLS and the whole head, however it dribbles in."""
 
@@ -40,14 +44,18 @@ async def read_head(
     """
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT)
     data = bytearray()
+    read = 0
     while True:
-        chunk = await stream.receive(HEAD_LIMIT)
-        data += chunk
+        data += await stream.receive(HEAD_LIMIT)
         heard()
+        # What is no HTTP shows at once; what dribbles in costs nobody anything until it is whole.
+        if read and len(data) <= HEAD_LIMIT and not END.search(data, max(0, read - 3)):
+            continue
         async with turn:
             await anyio.lowlevel.checkpoint()
             try:
-                connection.receive_data(chunk)
+                connection.receive_data(bytes(data[read:]))
+                read = len(data)
                 event = connection.next_event()
             except h11.RemoteProtocolError as error:
                 return Refused(error.error_status_hint, str(error))
