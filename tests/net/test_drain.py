@@ -19,6 +19,12 @@ from napcore.testing import RecordingClient, Simulator, check_ledger
 from napcore.testing.answers import encode
 
 
+async def turns() -> None:
+    """Let everybody have some turns. Not until all are blocked: the drain looks round in step with anyio, for long."""
+    for _ in range(50):
+        await anyio.lowlevel.checkpoint()
+
+
 def test_its_phases_fit_into_its_limit() -> None:
     drain = napcore.net.drain
     upstreams = drain.CLOSE_TIMEOUT + drain.CUT_LIMIT
@@ -224,7 +230,7 @@ async def test_asked_to_stop_it_is_patient_though_the_program_is_being_cancelled
             stop.asked = True
             scope.cancel()
             await until(lambda: relay.closing)
-            await anyio.wait_all_tasks_blocked()
+            await turns()
             sim.links[0].send(encode({"status": "ok", "retcode": 0, "data": 5, "echo": asked[0]["echo"]}))
             await until(lambda: answers)
             await bot.wait_for(lambda: not bot.links)
@@ -260,9 +266,7 @@ async def test_told_to_hurry_it_ends_at_once(when: str, until: Any, message: Any
                 scope.cancel()
                 if when == "in the drain":
                     await until(lambda: relay.closing)
-                    # Not until all are blocked: the drain looks round in time with anyio, which would wait for long.
-                    for _ in range(50):
-                        await anyio.lowlevel.checkpoint()
+                    await turns()
                     stop.hurry()
                 await until(lambda: not relay.traffic.clients.links and not next(iter(relay.upstreams)).links)
 
