@@ -9,7 +9,7 @@ from typing import Any, get_args
 from napcore.core.filter import Filter
 from napcore.dispatch import Event, Outbox
 from napcore.errors import ConfigError, ConfigProblem
-from napcore.types import Delivery, EventClass, Off, Overflow
+from napcore.types import Delivery, Off, Overflow
 
 __all__ = ("Policy", "stall_limit")
 
@@ -97,10 +97,7 @@ class Policy:
 
     def lifetime(self, event: Event) -> float:
         """Seconds that ``event`` may wait."""
-        kind = event.event_class
-        if kind == EventClass.MESSAGE:
-            return float(self.message_ttl)
-        return float(self.request_ttl if kind == EventClass.REQUEST else self.notice_ttl)
+        return self.lifetimes[event.event_class]
 
     @property
     def lifetimes(self) -> tuple[float, float, float, float]:
