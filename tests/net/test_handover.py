@@ -7,8 +7,9 @@ import anyio
 import pytest
 
 from napcore import Config, Event, Policy, RelayThread, start_thread
+from napcore.core.conversation import conversation
 from napcore.errors import ConfigError
-from napcore.net.handover import HandOver, key_of
+from napcore.net.handover import HandOver
 from napcore.net.precedence import Place
 
 LISTEN = Config.from_dict({"listen": {"host": "127.0.0.1", "port": 0}})
@@ -149,7 +150,7 @@ async def test_what_is_lost_in_the_queue_is_told(thread: RelayThread) -> None:
 
 def test_keys() -> None:
     keys = [
-        key_of(Event.from_dict(event))
+        conversation(Event.from_dict(event))
         for event in (
             message(1),
             message(2),

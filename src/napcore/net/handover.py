@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeAlias
 
 import anyio
 
+from napcore.core.conversation import conversation
 from napcore.dispatch import Event
 from napcore.net.crossing import ThreadSubscription
 from napcore.net.precedence import Place, Precedence
 from napcore.net.tasks import own_tasks
 
-__all__ = ("HandOver", "key_of")
+__all__ = ("HandOver",)
 
 Handle: TypeAlias = Callable[[Event, Place], Awaitable[None]]
 """Handles one event: must not raise, and waits at ``place`` where the framework's own handler would begin."""
@@ -64,7 +65,7 @@ class HandOver:
                                 event = await anext(self._events)
                             except StopAsyncIteration:
                                 break
-                            tasks.start_soon(self._run, event, self._precedence.enter(key_of(event)))
+                            tasks.start_soon(self._run, event, self._precedence.enter(conversation(event)))
         except (ValueError, RuntimeError) as error:
             # ConfigError is a ValueError: the name is taken, or the relay has ended.
             self._error = error
@@ -94,10 +95,3 @@ class HandOver:
             await self._handle(event, place)
         finally:
             place.leave()
-
-
-def key_of(event: Event) -> Hashable:
-    """What an event is kept in order with: its account's events of the same group, else of the same user."""
-    if event.group_id is not None:
-        return event.self_id, "group", event.group_id
-    return event.self_id, "user", event.user_id
