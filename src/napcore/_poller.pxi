@@ -68,7 +68,7 @@ cdef class Poller:
                 continue
             reader, on_read = entry
             if type(reader) is Reader:
-                (<Reader> reader).pull_from(ready[at], on_read)
+                (<Reader> reader).pull_from(ready[at], on_read, None)
             else:
                 reader.pull(ready[at], on_read)
 

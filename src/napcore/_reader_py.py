@@ -41,6 +41,8 @@ READ_AT_ONCE: Final = 524288
 """Bytes that are read before others have their turn, if nothing else is said."""
 
 _CHUNK: Final = 65536
+_BURST: Final = 4  # messages of one read
+_MOST_PENDING: Final = 32768  # bytes handed on before on_read_complete is called
 _CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0, 1, 2, 8, 9, 10
 
 
@@ -162,18 +164,39 @@ class Reader:
         self._end()
         return []
 
-    def pull(self, descriptor: int, on_read: Callable[[list[Any]], None]) -> None:
+    def pull(
+        self,
+        descriptor: int,
+        on_read: Callable[[list[Any]], None],
+        on_read_complete: Callable[[], None] | None = None,
+    ) -> None:
         """``receive`` as long as messages come; what to do with them is ``on_read``'s.
 
         It is called when there are messages, and when :attr:`due` is set. While it works more may
         have come: that is seen for a small part of what waking up costs.
+
+        ``on_read_complete``, as Netty's channelReadComplete, is for what is best done once for all that
+        came: behind every read that brought few messages, and behind several that brought a burst of
+        them, when no more have followed or many bytes have.
         """
+        pending = 0
         for _ in range(max(1, self.at_once // _CHUNK)):
             messages = self.receive(descriptor)
             if messages or self.due:
                 on_read(messages)
-            if self.over or not messages:
+            more = len(messages) > 0
+            if on_read_complete is not None:
+                pending += sum(len(message) + 1 for message in messages)
+                if len(messages) >= _BURST and pending < _MOST_PENDING and not self.over:
+                    continue
+                if pending:
+                    on_read_complete()
+                    pending = 0
+                    more = True
+            if self.over or not more:
                 return
+        if on_read_complete is not None and pending:
+            on_read_complete()
 
     def take_pings(self) -> list[bytes]:
         """What the pings carried that have come since the last time: at most the last ``MAX_PINGS``."""

@@ -34,7 +34,7 @@ def dedup() -> Dedup:
 def test_with_one_link_nothing_is_looked_at() -> None:
     dedup = Dedup()
     dedup.links(5, 1, 0.0)
-    assert not dedup
+    assert not dedup.accounts
     assert not dedup.repeated(message(), 5, ONE, 0.0)
     assert not dedup.repeated(message(), 5, TWO, 0.0)
 
@@ -84,9 +84,9 @@ def test_it_lives_on_for_30_seconds_once_one_link_is_left(dedup: Dedup) -> None:
     dedup.links(5, 1, 100.0)
     assert dedup.repeated(message(1), 5, TWO, 110.0)
     dedup.links(5, 0, 120.0)
-    assert dedup
+    assert dedup.accounts
     assert not dedup.repeated(message(1), 5, TWO, 130.0)
-    assert not dedup
+    assert not dedup.accounts
 
 
 def test_a_third_link_keeps_it_going(dedup: Dedup) -> None:

@@ -308,3 +308,54 @@ def test_a_flood_of_short_messages_leaves_others_their_turn(wire: Any) -> None:
         reader.pull(near.fileno(), got.extend)
         assert got[100:] == [b"y" * 30_000] + [b"z" * 98] * (len(got) - 101)
         assert len(got) <= 121
+
+
+@needs_sockets
+def test_what_comes_in_one_piece_is_completed_once(wire: Any) -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        near.setblocking(False)
+        reader = wire.Reader(False)
+        told: list[Any] = []
+        follow: list[bytes] = []
+
+        def take(messages: list[bytes]) -> None:
+            told.append(len(messages))
+            reader.due = False
+            if follow:
+                far.sendall(follow.pop(0))
+
+        def complete() -> None:
+            told.append("complete")
+
+        def pulled(data: bytes, *others: bytes) -> list[Any]:
+            told.clear()
+            follow[:] = others
+            far.sendall(data)
+            reader.pull(near.fileno(), take, complete)
+            return told[:]
+
+        alone, burst = encode(b"x"), encode(*[b"x" * 600] * 16)
+        assert pulled(alone) == [1, "complete"]
+        assert pulled(alone, alone) == [1, "complete", 1, "complete"], "none waits for another"
+        assert pulled(burst) == [16, "complete"]
+        assert pulled(burst, burst) == [16, 16, "complete"]
+        assert pulled(burst, burst[:9000], burst[9000:]) == [16, 14, 2, "complete"]
+        assert pulled(burst, *[burst] * 4) == [16, 16, 16, 16, "complete", 16, "complete"], "it does not go on for ever"
+        assert pulled(encode((PONG, b"12345678"))) == []
+        assert pulled(encode((PING, b"?"))) == [0]
+        assert pulled(burst, encode((PING, b"?"))) == [16, 0, "complete"]
+        assert pulled(burst, burst, encode((CLOSE, b""))) == [16, 16, 0, "complete"]
+        assert reader.over
+
+
+@needs_sockets
+def test_whatever_a_turn_brings_is_completed_in_it(wire: Any) -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        near.setblocking(False)
+        reader = wire.Reader(False, at_once=1000)
+        got: list[Any] = []
+        far.sendall(encode(*[b"x" * 98] * 25))
+        reader.pull(near.fileno(), lambda messages: got.append(len(messages)), lambda: got.append("complete"))
+        assert got == [10, "complete"]

@@ -86,7 +86,7 @@ def test_what_is_published_here_does_not_keep_an_upstreams_account_online() -> N
 def test_what_is_reported_of_an_unknown_account_is_not_kept() -> None:
     accounts = Accounts()
     accounts.report(5, False)
-    assert not accounts.any_offline
+    assert not accounts.offline
 
 
 def test_accounts_are_bounded() -> None:

@@ -130,7 +130,7 @@ async def test_many_links_are_written_to_in_slices(
             relay.publish(message(number))
             written.append(sum(client.unconfirmed + client.confirmed for client in relay.statistics().clients))
             if number % 5 == 0:
-                await until(lambda: not relay.traffic._unflushed)
+                await until(lambda: not relay.traffic._unwritten)
         # Three at once, and while the others have their turn nobody is written to out of it.
         assert written[:5] == [3] * 5
     assert seen == [list(range(1, 21))] * 8

@@ -28,28 +28,25 @@ class Dedup:
     def __init__(self) -> None:
         self.count = 0
         """Events that came a second time by another link, and were dropped."""
-        self._until: dict[int, float] = {}
+        self.accounts: dict[int, float] = {}
+        """Those that need it now, and until when."""
         self._seen: dict[_Key, tuple[int, float]] = {}
-
-    def __bool__(self) -> bool:
-        """Whether any account needs it now."""
-        return bool(self._until)
 
     def links(self, account: int, count: int, now: float) -> None:
         """The account has ``count`` links from now on."""
         if count > 1:
-            self._until[account] = math.inf
-        elif self._until.get(account) == math.inf:
-            self._until[account] = now + WINDOW
+            self.accounts[account] = math.inf
+        elif self.accounts.get(account) == math.inf:
+            self.accounts[account] = now + WINDOW
 
     def repeated(self, event: Event, account: int, link: object, now: float) -> bool:
         """Whether another link of the account brought this event already; counted."""
-        until = self._until.get(account)
+        until = self.accounts.get(account)
         if until is None or event.post_type == "meta_event":
             return False
         if until <= now:
-            del self._until[account]
-            if not self._until:
+            del self.accounts[account]
+            if not self.accounts:
                 self._seen.clear()
             return False
         key: _Key

@@ -62,6 +62,8 @@ class Liveness:
         """Seconds between its heartbeats, as it said itself."""
         self.told = False
         """Whether it has said so."""
+        self.gap = math.inf
+        """More seconds of silence mean that heartbeats are missing: it stood still, or was cut off."""
         self.stalled = False
         self.silent_for = 0.0
         """Seconds the last silence that was noticed took, once it is over."""
@@ -75,10 +77,7 @@ class Liveness:
         if 0.0 < interval <= LONGEST:
             self.interval = interval
             self.told = True
-
-    def is_gap(self, silence: float) -> bool:
-        """Whether so many seconds of silence mean that heartbeats are missing: it stood still, or was cut off."""
-        return self.told and silence > self.interval * GAP
+            self.gap = interval * GAP
 
     def doubt(self) -> None:
         """Another link of its account has come."""

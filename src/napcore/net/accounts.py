@@ -31,7 +31,8 @@ class Accounts:
         self._links: dict[int, list[UpstreamLink]] = {}
         self._remote: set[int] = set()  # have been served by a link
         self._local: set[int] = set()  # have only been published in this process
-        self._offline: set[int] = set()
+        self.offline: set[int] = set()
+        """Those that QQ has offline, as their upstreams say."""
         self.watchers: list[Callable[[int, bool], object]] = []
         """Called with an account that has got its first link, and True; or has lost its last one, and False."""
 
@@ -65,7 +66,7 @@ class Accounts:
             links.append(link)
             self._remote.add(self_id)
             self._local.discard(self_id)
-            self._offline.discard(self_id)
+            self.offline.discard(self_id)
             if len(links) == 1:
                 self._tell(self_id, True)
         return new
@@ -80,17 +81,12 @@ class Accounts:
 
     def report(self, self_id: int, online: bool) -> None:
         """What the upstream says of the account: whether QQ has it online."""
-        if self_id in self._links and online == (self_id in self._offline):
-            (self._offline.discard if online else self._offline.add)(self_id)
+        if self_id in self._links and online == (self_id in self.offline):
+            (self.offline.discard if online else self.offline.add)(self_id)
             if online:
                 _log.warning("account %d: online again", self_id)
             else:
                 _log.error("account %d: its upstream says that QQ has it offline; log in again there", self_id)
-
-    @property
-    def any_offline(self) -> bool:
-        """Whether QQ has any of them offline, as their upstreams say."""
-        return bool(self._offline)
 
     def links(self, self_id: int) -> list[UpstreamLink]:
         """The account's links, the newest last."""
@@ -117,7 +113,7 @@ class Accounts:
         links = self._links.get(self_id)
         if not links and self_id not in self._local:
             return "absent"
-        if self_id in self._offline:
+        if self_id in self.offline:
             return "offline"
         return "stalled" if links and all(link.state == "stalled" for link in links) else "online"
 

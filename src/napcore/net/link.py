@@ -49,7 +49,8 @@ class Link:
     side, control frames included, so that no frame is torn or overtaken inside. A stream's send
     that is cancelled or takes too long ends the connection: nothing follows half a frame.
 
-    ``on_messages`` is called with the text messages of each read; it must not wait.
+    ``on_messages`` is called with the text messages of each read, ``on_read_complete`` when those are all
+    for now; neither may wait.
     ``stall_limit`` is how many seconds the peer may take nothing while something waits;
     ``max_in_flight`` is ``Writer``'s. ``client`` says which role is ours. ``early`` is what came
     behind the handshake.
@@ -64,6 +65,7 @@ class Link:
         *,
         client: bool,
         early: bytes = b"",
+        on_read_complete: Callable[[], None] | None = None,
         stall_limit: float = math.inf,
         max_in_flight: float | None = None,
     ) -> None:
@@ -76,7 +78,6 @@ class Link:
         self.closed = anyio.Event()
         """Set when the connection is gone and nothing of it is left."""
         self._stream = stream
-        self._early = early
         self._on_messages = on_messages
         self._masked = client
         self._tasks: TaskGroup | None = None
@@ -102,9 +103,8 @@ class Link:
             self.writer.held = True
         self._catch_up = CatchUp(self.writer, self.flush) if self.writer is not None else None
         self._reader = make_reader(masked=not client, writer=self.writer)
-        self._receiver = Receiver(
-            stream, self._reader, self.writer.descriptor if self.writer is not None else -1, self._take
-        )
+        descriptor = self.writer.descriptor if self.writer is not None else -1
+        self._receiver = Receiver(stream, self._reader, descriptor, self._take, on_read_complete, early=early)
         bound_buffers(stream, SEND_BUFFER)
 
     @property
@@ -145,8 +145,6 @@ class Link:
                 try:
                     if not self.open:
                         self._cut_soon()
-                    if self._early:
-                        self._take(self._reader.feed(self._early))
                     self.flush()
                     if not self._eof:
                         await self._receiver.run()
@@ -256,10 +254,10 @@ class Link:
     def _take(self, messages: list[bytes]) -> None:
         """What one read brought."""
         reader = self._reader
-        due, reader.due = reader.due, False
-        for data in reader.take_pings() if due else ():
-            self._pong(data)
-        if due:
+        if reader.due:
+            reader.due = False
+            for data in reader.take_pings():
+                self._pong(data)
             # Pongs, and what a pong to our ping has made room for.
             self.flush()
         if messages:

@@ -8,7 +8,7 @@ nothing has to be started or ended.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from typing import Any
 
@@ -17,7 +17,7 @@ import anyio.lowlevel
 
 from napcore.dispatch import Poller
 
-__all__ = ("Member", "pool", "watch_descriptor")
+__all__ = ("Member", "pool", "readable_waiter", "watch_descriptor")
 
 
 def watch_descriptor(loop: Any, descriptor: int, callback: Callable[..., object], *args: object) -> None:
@@ -31,6 +31,15 @@ def watch_descriptor(loop: Any, descriptor: int, callback: Callable[..., object]
     if sniffio is not None:
         context.run(sniffio.current_async_library_cvar.set, "asyncio")
     context.run(loop.add_reader, descriptor, callback, *args)
+
+
+def readable_waiter() -> Callable[[int], Awaitable[None]]:
+    """``anyio.wait_readable``, or where this is trio what that calls in the end: a twentieth of a turn of the loop."""
+    trio = sys.modules.get("trio")
+    if trio is None or hasattr(anyio.lowlevel.current_token().native_token, "add_reader"):
+        return anyio.wait_readable
+    wait: Callable[[int], Awaitable[None]] = trio.lowlevel.wait_readable
+    return wait
 
 
 class Member:
@@ -63,6 +72,7 @@ class Pool:
         self._poller = Poller()
         self._members: dict[int, Member] = {}
         self._leader: Member | None = None
+        self._wait_readable = readable_waiter()
         loop = anyio.lowlevel.current_token().native_token
         self._loop: Any = loop if hasattr(loop, "add_reader") else None
         if self._loop is not None:
@@ -92,7 +102,7 @@ class Pool:
         try:
             with anyio.CancelScope() as member.scope:
                 while not member.over:
-                    await anyio.wait_readable(self._poller.descriptor)
+                    await self._wait_readable(self._poller.descriptor)
                     self._poller.pull()
         finally:
             member.scope = self._leader = None

@@ -18,7 +18,7 @@ import anyio.lowlevel
 from anyio.abc import ByteStream
 
 from napcore.dispatch import CAN_POLL, CAN_READ, Assembly, Reader, Writer
-from napcore.net.pool import Member, pool, watch_descriptor
+from napcore.net.pool import Member, pool, readable_waiter, watch_descriptor
 from napcore.net.reference import ReferenceReader
 from napcore.net.sockets import own_descriptor
 
@@ -83,7 +83,13 @@ class MessageReader(Protocol):
         """What these bytes complete."""
         ...
 
-    def pull(self, descriptor: int, on_read: Callable[[list[bytes]], None], /) -> None:
+    def pull(
+        self,
+        descriptor: int,
+        on_read: Callable[[list[bytes]], None],
+        on_read_complete: Callable[[], None] | None = None,
+        /,
+    ) -> None:
         """The same for what a socket has."""
         ...
 
@@ -126,23 +132,37 @@ class Receiver:
     """Reads a link's connection until it ends.
 
     ``on_read`` is called with the messages that came, and without any when the reader has something
-    due; it must not wait. ``descriptor`` is one of our own for the stream's socket, -1 if there is none to borrow:
-    then the receiver has one of its own as long as it runs.
+    due; ``on_read_complete`` is ``Reader.pull``'s; neither may wait. ``early`` is what has been read already.
+    ``descriptor`` is one of our own for the stream's socket, -1 if there is none to borrow: then the
+    receiver has one of its own as long as it runs.
     """
 
     def __init__(
-        self, stream: ByteStream, reader: MessageReader, descriptor: int, on_read: Callable[[list[bytes]], None]
+        self,
+        stream: ByteStream,
+        reader: MessageReader,
+        descriptor: int,
+        on_read: Callable[[list[bytes]], None],
+        on_read_complete: Callable[[], None] | None = None,
+        *,
+        early: bytes = b"",
     ) -> None:
         self._stream = stream
         self._reader = reader
         self._descriptor = descriptor
+        self._early = early
         self._on_read = on_read
+        self._on_read_complete = on_read_complete
         self._failure: BaseException | None = None
         self._done = anyio.Event()
         self._member: Member | None = None
 
     async def run(self) -> None:
         """Read until the connection has ended or :meth:`stop` is called."""
+        if self._early:
+            self._feed(self._early)
+            if self._done.is_set():
+                return
         loop = anyio.lowlevel.current_token().native_token
         borrowed = self._descriptor >= 0
         if CAN_READ and not borrowed:
@@ -180,13 +200,13 @@ class Receiver:
         if not transport.is_closing():
             transport.pause_reading()
         while queue:
-            self._on_read(self._reader.feed(queue.popleft()))
+            self._feed(queue.popleft())
         return True
 
     async def _read_called(self, loop: Any) -> None:
         # Past anyio, which has nothing like it: a wake-up costs a third of what receive() does on
         # asyncio (18 us to 61), half on uvloop (11 to 21).
-        watch_descriptor(loop, self._descriptor, self._reader.pull, self._descriptor, self._took)
+        watch_descriptor(loop, self._descriptor, self._pull)
         try:
             await self._done.wait()
         finally:
@@ -206,11 +226,12 @@ class Receiver:
     async def _read_waiting(self) -> None:
         # Four fifths of what receive() costs on trio: no attempt to read what is not there yet, and
         # no turn of the loop after having read.
+        wait_readable = readable_waiter()
         while not self._done.is_set():
-            await anyio.wait_readable(self._descriptor)
-            self._reader.pull(self._descriptor, self._took)
-        if self._failure is not None:
-            raise self._failure
+            await wait_readable(self._descriptor)
+            self._reader.pull(self._descriptor, self._on_read, self._on_read_complete)
+            if self._reader.ended:
+                return
 
     async def _read_stream(self) -> None:
         while not self._done.is_set():
@@ -218,14 +239,30 @@ class Receiver:
                 data = await self._stream.receive(min(CHUNK, 4 * self._reader.at_once))
             except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
                 return
-            self._on_read(self._reader.feed(data))
+            self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
+        self._on_read(self._reader.feed(data))
+        if self._on_read_complete is not None:
+            self._on_read_complete()
+
+    def _pull(self) -> None:
+        try:
+            self._reader.pull(self._descriptor, self._on_read, self._on_read_complete)
+        except BaseException as error:
+            self._fail(error)
+        if self._reader.ended:
+            self.stop()
 
     def _took(self, messages: list[bytes]) -> None:
         try:
             self._on_read(messages)
         except BaseException as error:
-            # For the task that runs the link: in a callback of the loop nobody would hear of it.
-            self._failure = error
-            self.stop()
+            self._fail(error)
         if self._reader.ended:
             self.stop()
+
+    def _fail(self, error: BaseException) -> None:
+        # For the task that runs the link: in a callback of the loop nobody would hear of it.
+        self._failure = error
+        self.stop()

@@ -76,11 +76,18 @@ class ReferenceReader:
         self.ended = self.over = self.due = True
         return []
 
-    def pull(self, descriptor: int, on_read: Callable[[list[bytes]], None]) -> None:
+    def pull(
+        self,
+        descriptor: int,
+        on_read: Callable[[list[bytes]], None],
+        on_read_complete: Callable[[], None] | None = None,
+    ) -> None:
         """``receive``, and hand on what it brought."""
         messages = self.receive(descriptor)
         if messages or self.due:
             on_read(messages)
+            if on_read_complete is not None:
+                on_read_complete()
 
     def take_pings(self) -> list[bytes]:
         """What the pings carried that have come since the last time."""

@@ -1,9 +1,10 @@
 """The path of an event through a relay, and the fork where answers leave it.
 
 An event: ``UpstreamLink.take`` -> :meth:`Traffic.take_batch` (peek, account) -> ``Hub.route`` (match,
-encode, offer: ``napcore._dispatch_py`` is the readable form) -> ``flush_ready`` (``napcore._wire_py``),
-which writes to all links at once; ``Session.flush`` -> ``Link`` where that is not the end of it. An
-answer: :meth:`Traffic.take_batch` -> ``Api``, where requests come along too. Nothing here waits.
+encode, offer: ``napcore._dispatch_py`` is the readable form) -> :meth:`Traffic.flush`, when no more has
+come -> ``flush_ready`` (``napcore._wire_py``), which writes to all links at once; ``Session.flush`` ->
+``Link`` where that is not the end of it. An answer: :meth:`Traffic.take_batch` -> ``Api``, where requests
+come along too. Nothing here waits.
 """
 
 from __future__ import annotations
@@ -87,18 +88,23 @@ class Traffic:
         self.left = add_up()
         """The ledgers of all subscriptions that have ended, added up."""
         self._relay = relay
-        self._unflushed: dict[Any, None] = {}  # owners that a task of its own flushes, in order
+        self._ready: list[Any] = []  # owners that the read under way has brought something for
+        self._unwritten: dict[Any, None] = {}  # owners that a task of its own writes to, in order
         self._losses = LossReport()
         self._closed: dict[int, int] = {}
         self._told_invalid, self._told_full = Seldom(), Seldom()
 
     def take_batch(self, messages: list[bytes], link: UpstreamLink) -> None:
-        """What one read from an upstream brought: events to route, answers to hand back."""
-        self._look_at(link)
+        """What one read from an upstream brought: events to queue for everyone who wants them, answers to hand back."""
+        if self.dedup.accounts or self.accounts.offline or len(link.ordinary) != len(link.self_ids):
+            self._look_at(link)
         events = peek_batch(messages, link.ordinary, TELLING, link.take_other)
         if events:
             self.received += len(events)
-            self.route(events, link.account, self.ages.births(events, link.account, self.hub.clock()))
+            account = link.account
+            born = self.ages.births(events, account, self.hub.clock())
+            ready = self.hub.route(events, account=account, born=born).ready
+            self._ready = list(dict.fromkeys([*self._ready, *ready])) if self._ready else ready
 
     def take_other(self, link: UpstreamLink, item: Event | Response | BadEvent) -> bool:
         """Something that is not to be routed without a look at it; whether it is to be routed."""
@@ -111,16 +117,16 @@ class Traffic:
         self_id = item.self_id
         if self_id is not None and self_id not in link.self_ids:
             self.see_account(self_id, link)
-        if item.kind in TELLING or self.accounts.any_offline:
+        if item.kind in TELLING or self.accounts.offline:
             self._take_news(item, self_id or link.account, link)
         self._look_at(link)
-        return not (self.dedup and self.dedup.repeated(item, self_id or link.account, link, time.monotonic()))
+        return not (self.dedup.accounts and self.dedup.repeated(item, self_id or link.account, link, time.monotonic()))
 
     def _look_at(self, link: UpstreamLink) -> None:
         """Say which accounts' events need no look: none while some may come twice, or tell that an account is back."""
-        if self.dedup or self.accounts.any_offline:
+        if self.dedup.accounts or self.accounts.offline:
             link.ordinary.clear()
-        else:
+        elif len(link.ordinary) != len(link.self_ids):
             link.ordinary.update(link.self_ids)
 
     def _take_news(self, event: Event, account: int, link: UpstreamLink) -> None:
@@ -136,12 +142,14 @@ class Traffic:
             self.accounts.report(account, True)
 
     def publish(self, events: list[Event]) -> Report:
-        """Route events that did not come from an upstream."""
+        """Queue events that did not come from an upstream for everyone who wants them, and start sending."""
         for self_id in {event.self_id for event in events}:
             if self_id is not None:
                 self.see_account(self_id, None)
         self.received += len(events)
-        return self.route(events, 0)
+        report = self.hub.route(events)
+        self._write(report.ready)
+        return report
 
     def see_account(self, self_id: int, link: UpstreamLink | None) -> None:
         """A sign of ``self_id`` on ``link`` (None: published in this process); a new account gets its sessions."""
@@ -158,7 +166,7 @@ class Traffic:
                     self_id,
                     self_id,
                 )
-            link.self_ids.add(self_id)
+            link.see(self_id)
         had = self.accounts.links(self_id)
         known = self_id in self.accounts
         if self.accounts.see(self_id, link):
@@ -189,6 +197,7 @@ class Traffic:
 
     def lose_upstream(self, link: UpstreamLink) -> None:
         """An upstream link is gone: its calls are answered, its accounts are offline or on another link."""
+        self.flush()  # what it brought before it failed
         self.accounts.lose(link)
         for self_id in link.self_ids:
             self.dedup.links(self_id, len(self.accounts.links(self_id)), time.monotonic())
@@ -196,30 +205,30 @@ class Traffic:
         self.api.lose(link)
         link.upstream.changed()
 
-    def route(self, events: list[Event], account: int, born: list[float] | None = None) -> Report:
-        """Queue events for everyone who wants them and start sending; ``account`` stands in for a missing one.
+    def flush(self) -> None:
+        """Start sending what upstreams brought: what came in one piece goes out in one piece."""
+        ready, self._ready = self._ready, []
+        self._write(ready)
 
-        ``born`` is when each of them happened; None is now.
-        """
-        report = self.hub.route(events, account=account, born=born)
-        ready = report.ready
-        if self._unflushed:
-            self._unflushed.update(dict.fromkeys(ready))
-        elif len(ready) <= SLICE:
-            _flush(ready)
-        else:
-            self._unflushed = dict.fromkeys(islice(ready, SLICE, None))
-            _flush(ready[:SLICE])
-            self._relay.start("the rest of a flush", self._flush_rest)
-        return report
+    def _write(self, owners: list[Any]) -> None:
+        """Write to all of them, now or, where there are many, soon."""
+        if self._unwritten:
+            self._unwritten.update(dict.fromkeys(owners))
+            return
+        for owner in flush_ready(owners[:SLICE], time.monotonic()):
+            owner.flush()
+        if len(owners) > SLICE:
+            self._unwritten = dict.fromkeys(islice(owners, SLICE, None))
+            self._relay.start("the rest of a flush", self._write_rest)
 
-    async def _flush_rest(self) -> None:
-        while self._unflushed:
+    async def _write_rest(self) -> None:
+        while self._unwritten:
             await anyio.lowlevel.checkpoint()
-            owners = list(islice(self._unflushed, SLICE))
+            owners = list(islice(self._unwritten, SLICE))
             for owner in owners:
-                del self._unflushed[owner]
-            _flush(owners)
+                del self._unwritten[owner]
+            for owner in flush_ready(owners, time.monotonic()):
+                owner.flush()
 
     def _count_invalid(self, error: BadEvent, link: UpstreamLink) -> None:
         self.invalid += 1
@@ -282,11 +291,6 @@ class Traffic:
             for subscription in self.subscriptions:
                 for reason, count in self._losses.due(now, subscription, subscription.statistics().dropped):
                     _warn_of_loss(subscription.name, reason, count)
-
-
-def _flush(owners: list[Any]) -> None:
-    for owner in flush_ready(owners, time.monotonic()):
-        owner.flush()
 
 
 def _says_online(event: Event) -> bool:

@@ -171,6 +171,8 @@ class UpstreamLink:
         self.lane = RequestLane(masked=masked)
         self._calls = calls
         self.self_ids: set[int] = set()
+        self.account = upstream.self_id or 0
+        """What stands in for a missing ``self_id``; 0 when unknown."""
         self.ordinary: set[int] = set()
         """Those of them whose events are routed without a look."""
         self.take_other = partial(relay.traffic.take_other, self)
@@ -188,12 +190,11 @@ class UpstreamLink:
         """Whether calls can be sent on it now."""
         return self._calls and self.link.open
 
-    @property
-    def account(self) -> int:
-        """What stands in for a missing ``self_id``; 0 when unknown."""
-        if self.upstream.self_id is not None:
-            return self.upstream.self_id
-        return next(iter(self.self_ids)) if len(self.self_ids) == 1 else 0
+    def see(self, self_id: int) -> None:
+        """An account's first sign on it."""
+        self.self_ids.add(self_id)
+        if self.upstream.self_id is None:
+            self.account = self_id if len(self.self_ids) == 1 else 0
 
     async def run(self, link: Link) -> None:
         """Serve ``link`` until it ends; then every call on it is answered with a failure."""
@@ -224,9 +225,9 @@ class UpstreamLink:
         """What one read brought."""
         self.upstream.received += len(messages)
         now = time.monotonic()
-        silence, self._took_at = now - self._took_at, now
-        if self.liveness.is_gap(silence):
+        if now - self._took_at > self.liveness.gap:
             self._disturb(now)
+        self._took_at = now
         self._relay.traffic.take_batch(messages, self)
 
     def turned_down(self, response: Response) -> bool:

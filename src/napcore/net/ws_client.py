@@ -39,6 +39,7 @@ async def dial_upstream(upstream: Upstream) -> None:
             uplink.take,
             client=True,
             early=dialled.early,
+            on_read_complete=upstream.relay.traffic.flush,
         )
         link.stall_limit = stall_limit(link.loopback)
         watch_peer(dialled.stream, remote=not link.loopback, patience=UPSTREAM_PATIENCE)

@@ -231,7 +231,15 @@ class Listener:
             await _turn_away(stream, "too many accounts")
             return
         uplink = UpstreamLink(relay, upstream, masked=False, calls=who.calls)
-        link = Link(upstream.name, stream, uplink.lane, uplink.take, client=False, early=early)
+        link = Link(
+            upstream.name,
+            stream,
+            uplink.lane,
+            uplink.take,
+            client=False,
+            early=early,
+            on_read_complete=relay.traffic.flush,
+        )
         link.stall_limit = stall_limit(link.loopback)
         watch_peer(stream, remote=not link.loopback, patience=UPSTREAM_PATIENCE)
         _log.info("upstream %s: connected", upstream.name)
