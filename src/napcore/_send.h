@@ -26,8 +26,9 @@ typedef struct {
     int count;
 } nc_copied;
 
-static inline ptrdiff_t nc_send_copied(int descriptor, nc_part *parts, int count, nc_copied *copied)
+static inline ptrdiff_t nc_send_copied(int descriptor, nc_part *parts, int count, const nc_part *tail, nc_copied *copied)
 {
+    (void)tail;
     (void)copied;
     return nc_send(descriptor, parts, count);
 }
@@ -93,28 +94,40 @@ typedef struct {
 } nc_copied;
 
 /* nc_send for many sockets in turn. Small parts go in one piece, which costs the kernel a fifth less;
- * what goes to many is put together once. */
-static inline ptrdiff_t nc_send_copied(int descriptor, nc_part *parts, int count, nc_copied *copied)
+ * what goes to many is put together once. A tail, NULL for none, follows. */
+static inline ptrdiff_t nc_send_copied(int descriptor, nc_part *parts, int count, const nc_part *tail, nc_copied *copied)
 {
-    nc_part whole;
+    nc_part whole[2];
+    ptrdiff_t sent, more;
     size_t size = 0;
     int at;
 
-    if (count < 2) return nc_send(descriptor, parts, count);
-    if (count != copied->count || parts != copied->parts) {
-        for (at = 0; at < count; at++) size += parts[at].iov_len;
-        if (size > NC_MOST_COPIED || size >= NC_LARGE_PART * (size_t)count) return nc_send(descriptor, parts, count);
-        copied->parts = parts;
-        copied->count = count;
-        copied->size = 0;
-        for (at = 0; at < count; at++) {
-            memcpy(copied->data + copied->size, parts[at].iov_base, parts[at].iov_len);
-            copied->size += parts[at].iov_len;
+    if (count < 2)
+        whole[0] = *parts;
+    else {
+        if (count != copied->count || parts != copied->parts) {
+            for (at = 0; at < count; at++) size += parts[at].iov_len;
+            if (size > NC_MOST_COPIED || size >= NC_LARGE_PART * (size_t)count) {
+                sent = nc_send(descriptor, parts, count);
+                if (tail == NULL || sent < (ptrdiff_t)size) return sent;
+                whole[0] = *tail;
+                more = nc_send(descriptor, whole, 1);
+                /* What has become of the connection the next send will say. */
+                return more < 0 ? sent : sent + more;
+            }
+            copied->parts = parts;
+            copied->count = count;
+            copied->size = 0;
+            for (at = 0; at < count; at++) {
+                memcpy(copied->data + copied->size, parts[at].iov_base, parts[at].iov_len);
+                copied->size += parts[at].iov_len;
+            }
         }
+        whole[0].iov_base = copied->data;
+        whole[0].iov_len = copied->size;
     }
-    whole.iov_base = copied->data;
-    whole.iov_len = copied->size;
-    return nc_send(descriptor, &whole, 1);
+    if (tail != NULL) whole[1] = *tail;
+    return nc_send(descriptor, whole, tail != NULL ? 2 : 1);
 }
 
 /* How many bytes came, 0 when no more will, -errno when there are none now or the connection is gone. */

@@ -34,7 +34,21 @@ cdef extern from "_send.h" nogil:
         int count
 
     ptrdiff_t nc_send(int descriptor, nc_part *parts, int count)
-    ptrdiff_t nc_send_copied(int descriptor, nc_part *parts, int count, nc_copied *copied)
+    ptrdiff_t nc_send_copied(int descriptor, nc_part *parts, int count, const nc_part *tail, nc_copied *copied)
+
+cdef extern from "_pages.h" nogil:
+    enum:
+        NC_PAGES_LEAST
+        NC_PAGES_FEWEST
+
+    ctypedef struct nc_pages:
+        int descriptor
+
+    void nc_pages_init(nc_pages *pages)
+    void nc_pages_close(nc_pages *pages)
+    bint nc_pages_suit(int descriptor)
+    bint nc_pages_put(nc_pages *pages, const nc_part *parts, int count, size_t size)
+    ptrdiff_t nc_pages_send(nc_pages *pages, int descriptor, size_t size, bint *refused)
 
 cdef extern from "_frame.h" nogil:
     size_t nc_frame_head(uint8_t *out, unsigned opcode, uint64_t size, unsigned mask_bit)
@@ -51,12 +65,14 @@ cdef enum:
     PING = 9
     PING_SIZE = 14  # head, masking key, sequence
     CHUNK = 65536
+    AT_ONE_GO = 98304  # bytes of one send: what one read brings, and some frame heads
     FEWEST_EVENTS = 64
     MOST_BYTES = 262144
     UNCONFIRMED_EVENTS = 256
     UNCONFIRMED_BYTES = 262144
     PARTS_PER_SEND = 1024  # what POSIX systems take at most
     PARTS = 4096  # in one slice
+    FEW = 4  # links are written to without letting other threads run
     LINKS = 128  # in one slice: the loop is held for half a millisecond
 
 cdef double PING_INTERVAL = 1.0
@@ -71,8 +87,10 @@ cdef struct Job:
     PyObject *writer  # owned while the slice is under way
     Py_ssize_t owner  # its place in the caller's list
     int first, count  # of the parts
-    int frames  # whole ones, which are all of it; 0: there is more to it
+    int frames  # whole ones, which are all of the parts; 0: there is more to them
+    nc_part tail  # a ping behind parts that may be another job's; empty: none
     int descriptor
+    bint suits  # the pages that many sockets share
     ptrdiff_t size
     ptrdiff_t result
 
@@ -81,6 +99,8 @@ cdef struct Slice:
     PyObject *frames[2][PARTS_PER_SEND]  # of the job at hand, and of one before it
     Job jobs[LINKS]
     nc_copied copied
+    nc_pages pages
+    nc_part tail  # in the pages, behind the parts
 
 # Kept for the next slice; NULL while it is in use.
 cdef Slice *spare = NULL
@@ -94,6 +114,7 @@ cdef Slice *take_slice() except NULL:
         taken = <Slice *> malloc(sizeof(Slice))
         if taken == NULL:
             raise MemoryError
+        nc_pages_init(&taken.pages)
     return taken
 
 
@@ -102,6 +123,7 @@ cdef void give_back(Slice *taken) noexcept:
     if spare == NULL:
         spare = taken
     else:
+        nc_pages_close(&taken.pages)
         free(taken)
 
 
@@ -132,6 +154,7 @@ cdef class Writer:
     cdef readonly double pinged_at
     cdef readonly bint ponged
     cdef bint masked
+    cdef bint suits  # see Job
     cdef double window  # negative: the automatic one
     cdef Py_ssize_t gathered  # bytes of the lane's frames that are being written
     cdef int64_t ping_sequence, outstanding_sequence
@@ -153,6 +176,7 @@ cdef class Writer:
         self.lane = lane
         self.descriptor = descriptor
         self.masked = masked
+        self.suits = descriptor >= 0 and nc_pages_suit(descriptor)
         self.window = -1 if max_in_flight is None else max_in_flight
         self.pinged_at = self.second_began = -INFINITY
 
@@ -197,7 +221,9 @@ cdef class Writer:
             self.prepare(job, slice, 0, now, 0, NULL)
             if not job.count:
                 return FLUSHED[self.outlook(now)]
-            job.result = nc_send(job.descriptor, slice.parts, job.count)
+            if job.tail.iov_len:
+                slice.parts[job.count] = job.tail
+            job.result = nc_send(job.descriptor, slice.parts, job.count + (job.tail.iov_len > 0))
             return FLUSHED[self.finish(job, now)]
         finally:
             give_back(slice)
@@ -332,22 +358,29 @@ cdef class Writer:
         cdef Py_ssize_t torn = lane.torn
         cdef Py_ssize_t taken, at
         cdef int count = 0
+        cdef bint pinging = False
         job.writer = <PyObject *> self
         job.descriptor = self.descriptor
+        job.suits = self.suits
         job.count = job.frames = 0
+        job.tail.iov_len = 0
         job.first = first
         job.size = self.rest_size
         if self.rest_size:
             parts.iov_base = self.ping_rest + self.rest_at
             parts.iov_len = self.rest_size
             count = 1
-        taken = lane.stage(now, self.fitting(room, CHUNK), room, frames, PARTS_PER_SEND - 2)
+        taken = lane.stage(now, self.fitting(room, AT_ONE_GO), room, frames, PARTS_PER_SEND - 2)
         if taken:
             self.gathered = lane.gathered
             self.this_second += self.in_flight() - before_flight
             job.size += self.gathered
-            if not torn and not self.rest_size and not self.ping_is_due(now):
+            pinging = self.ping_is_due(now)
+            if not torn and not self.rest_size:
                 job.count = job.frames = <int> taken
+                if pinging:
+                    self.stage_ping(&job.tail, now)
+                    job.size += self.ping_size
                 if before != NULL and before.frames == taken and not memcmp(
                     frames, slice.frames[1 - which], taken * sizeof(PyObject *)
                 ):
@@ -362,17 +395,22 @@ cdef class Writer:
         if taken and torn:
             parts[count - taken].iov_base = <char *> parts[count - taken].iov_base + torn
             parts[count - taken].iov_len -= torn
-        if self.ping_is_due(now):
-            try:
-                self.make_ping(now)
-            except BaseException:
-                self.settle(0)
-                raise
-            parts[count].iov_base = self.ping
-            parts[count].iov_len = self.ping_size
+        if pinging or not taken and self.ping_is_due(now):
+            self.stage_ping(parts + count, now)
             count += 1
             job.size += self.ping_size
         job.count = count
+        return 0
+
+    cdef int stage_ping(self, nc_part *part, double now) except -1:
+        """A ping as a part of a send; on an error nothing is staged."""
+        try:
+            self.make_ping(now)
+        except BaseException:
+            self.settle(0)
+            raise
+        part.iov_base = self.ping
+        part.iov_len = self.ping_size
         return 0
 
     cdef int finish(self, Job *job, double now) except -1:
@@ -414,6 +452,54 @@ include "_reader.pxi"
 include "_poller.pxi"
 
 
+cdef void send_jobs(Slice *slice, int jobs) noexcept nogil:
+    cdef Job *job
+    cdef nc_part *tail
+    cdef size_t shared = 0  # bytes in the pages, without a tail
+    cdef int number, put = -1  # the first of the parts that were looked at for that
+    cdef bint refused
+    for number in range(jobs):
+        job = &slice.jobs[number]
+        tail = &job.tail if job.tail.iov_len else NULL
+        if job.first != put:
+            put = job.first
+            shared = share(slice, number, jobs)
+        if shared and job.suits and (
+            tail == NULL
+            or tail.iov_len == slice.tail.iov_len
+            and not memcmp(tail.iov_base, slice.tail.iov_base, tail.iov_len)
+        ):
+            job.result = nc_pages_send(&slice.pages, job.descriptor, job.size, &refused)
+            if not refused:
+                continue
+            shared = 0
+        job.result = nc_send_copied(job.descriptor, slice.parts + job.first, job.count, tail, &slice.copied)
+
+
+cdef size_t share(Slice *slice, int number, int jobs) noexcept nogil:
+    """Put the parts of a job into pages if many others have the same, with the tail of one of them; how many bytes."""
+    cdef Job *job = &slice.jobs[number]
+    cdef nc_part *parts = slice.parts + job.first
+    cdef size_t size = job.size - job.tail.iov_len
+    cdef int at, count = 0
+    slice.tail.iov_len = 0
+    if size < NC_PAGES_LEAST or not job.frames or jobs - number < NC_PAGES_FEWEST:
+        return 0
+    for at in range(number, jobs):
+        if slice.jobs[at].first == job.first:
+            count += slice.jobs[at].suits
+            if slice.jobs[at].tail.iov_len:
+                slice.tail = slice.jobs[at].tail
+    if count < NC_PAGES_FEWEST:
+        return 0
+    # Behind the parts, where prepare() has left room.
+    if slice.tail.iov_len:
+        parts[job.count] = slice.tail
+    if not nc_pages_put(&slice.pages, parts, job.count + (slice.tail.iov_len > 0), size + slice.tail.iov_len):
+        return 0
+    return size
+
+
 def flush_ready(list owners not None, double now):
     """Flush the writers of owners, such as ``Report.ready`` lists, each once, all in one go.
 
@@ -451,17 +537,18 @@ def flush_ready(list owners not None, double now):
                     job.owner = at - 1
                     jobs += 1
                     if job.first == parts:
-                        parts += job.count
+                        parts += job.count + 1  # and a tail
                         if job.frames:
                             before = job
                             which = 1 - which
                 elif writer.outlook(now) == LATER and not writer.waking:
                     left.append(owner)
             slice.copied.count = 0
-            with nogil:
-                for number in range(jobs):
-                    job = &slice.jobs[number]
-                    job.result = nc_send_copied(job.descriptor, slice.parts + job.first, job.count, &slice.copied)
+            if jobs <= FEW:
+                send_jobs(slice, jobs)
+            else:
+                with nogil:
+                    send_jobs(slice, jobs)
             while jobs:
                 jobs -= 1
                 job = &slice.jobs[jobs]
