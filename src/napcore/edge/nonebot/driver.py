@@ -14,7 +14,7 @@ from nonebot.drivers.none import Driver as NoneDriver
 from nonebot.exception import WebSocketClosed
 
 from napcore.errors import ConnectionClosed
-from napcore.net.conversation import Conversation, DialFailed, converse
+from napcore.net.open_socket import DialFailed, OpenSocket, open_socket
 
 OPEN_TIMEOUT = 10.0
 """Seconds that dialling may take unless the request says otherwise."""
@@ -26,14 +26,14 @@ BINARY = 2
 class Socket(WebSocket):
     """A WebSocket that was dialled."""
 
-    def __init__(self, *, request: Request, conversation: Conversation) -> None:
+    def __init__(self, *, request: Request, opened: OpenSocket) -> None:
         super().__init__(request=request)
-        self._conversation = conversation
+        self._opened = opened
 
     @property
     def closed(self) -> bool:
         """Whether nothing can be sent any more."""
-        return self._conversation.closed
+        return self._opened.closed
 
     async def accept(self) -> None:
         """What a server does; this is none."""
@@ -41,12 +41,12 @@ class Socket(WebSocket):
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Close it and wait until it has gone."""
-        await self._conversation.close(code, reason)
+        await self._opened.close(code, reason)
 
     async def receive(self) -> str:
         """The next message, for as long as it takes; WebSocketClosed at the end."""
         try:
-            return (await self._conversation.receive()).decode()
+            return (await self._opened.receive()).decode()
         except ConnectionClosed as error:
             raise WebSocketClosed(error.close_code, error.reason) from None
 
@@ -69,7 +69,7 @@ class Socket(WebSocket):
 
     async def _send(self, data: bytes, opcode: int) -> None:
         try:
-            await self._conversation.send(data, opcode)
+            await self._opened.send(data, opcode)
         except ConnectionClosed as error:
             raise WebSocketClosed(error.close_code, error.reason) from None
 
@@ -93,8 +93,8 @@ class Mixin(WebSocketClientMixin):
             raise ValueError("napcore's WebSocket client uses no proxy; take ~websockets for this one")
         headers = {**setup.headers, **setup.cookies.as_header(setup)}
         try:
-            async with converse(str(setup.url), headers, timeout=_timeout(setup.timeout)) as conversation:
-                yield Socket(request=setup, conversation=conversation)
+            async with open_socket(str(setup.url), headers, timeout=_timeout(setup.timeout)) as opened:
+                yield Socket(request=setup, opened=opened)
         except DialFailed as error:
             raise ConnectionError(error.cause) from None
 

@@ -21,7 +21,7 @@ from napcore.net.sockets import UPSTREAM_PATIENCE, watch_peer
 from napcore.net.tasks import own_tasks
 from napcore.net.websocket import DialFailed, dial, public_url
 
-__all__ = ("Conversation", "DialFailed", "converse")
+__all__ = ("OpenSocket", "DialFailed", "open_socket")
 
 LOOK: Final = 1.0
 """Seconds between looks at how long the peer has been silent."""
@@ -52,8 +52,8 @@ class _Lane(RequestLane):
         return last
 
 
-class Conversation:
-    """An open WebSocket to a OneBot implementation; made by :func:`converse`. Messages up to 50 MiB, text only."""
+class OpenSocket:
+    """An open WebSocket to a OneBot implementation; made by :func:`open_socket`. Messages up to 50 MiB, text only."""
 
     def __init__(self, url: str) -> None:
         self.link: Link
@@ -139,26 +139,26 @@ class Conversation:
 
 
 @asynccontextmanager
-async def converse(
+async def open_socket(
     url: str, headers: Mapping[str, str], *, timeout: float = 10.0
-) -> AsyncGenerator[Conversation, None]:
+) -> AsyncGenerator[OpenSocket, None]:
     """Dial ``url`` and hold the connection as long as the block lasts; on asyncio or trio. ``timeout`` is for dialling.
 
     Raises:
         DialFailed: it could not be had.
     """
     dialled = await dial(url, headers, timeout=timeout)
-    conversation = Conversation(url)
-    link = conversation.link = Link(
-        public_url(url), dialled.stream, conversation._lane, conversation.take, client=True, early=dialled.early
+    opened = OpenSocket(url)
+    link = opened.link = Link(
+        public_url(url), dialled.stream, opened._lane, opened.take, client=True, early=dialled.early
     )
     link.stall_limit = 600.0 if link.loopback else 10.0
     watch_peer(dialled.stream, remote=not link.loopback, patience=UPSTREAM_PATIENCE)
     async with own_tasks() as tasks:
-        tasks.start_soon(conversation.run)
-        tasks.start_soon(conversation.watch)
+        tasks.start_soon(opened.run)
+        tasks.start_soon(opened.watch)
         try:
-            yield conversation
+            yield opened
         finally:
             with anyio.CancelScope(shield=True):
                 await link.close(1000, "")

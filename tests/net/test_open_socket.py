@@ -8,8 +8,7 @@ import anyio
 import pytest
 
 from napcore.errors import ConnectionClosed
-from napcore.net import conversation
-from napcore.net.conversation import DialFailed, converse
+from napcore.net.open_socket import DialFailed, open_socket
 from napcore.testing import Simulator
 
 
@@ -20,7 +19,7 @@ def request(action: str, echo: str = "1", **params: Any) -> bytes:
 async def test_messages_go_both_ways() -> None:
     async with Simulator(10001, token="a-token") as sim:
         url = await sim.listen()
-        async with converse(url, {"Authorization": "Bearer a-token"}) as socket:
+        async with open_socket(url, {"Authorization": "Bearer a-token"}) as socket:
             assert json.loads(await socket.receive())["meta_event_type"] == "lifecycle"
             await socket.send(request("get_login_info"))
             answer = json.loads(await socket.receive())
@@ -35,7 +34,7 @@ async def test_messages_go_both_ways() -> None:
 
 async def test_a_message_of_more_than_a_mebibyte() -> None:
     async with Simulator(10001) as sim:
-        async with converse(await sim.listen(), {}) as socket:
+        async with open_socket(await sim.listen(), {}) as socket:
             await socket.receive()
             big = json.dumps({"post_type": "notice", "text": "x" * (3 << 20)}).encode()
             await sim.emit(big)
@@ -48,7 +47,7 @@ async def test_a_message_of_more_than_a_mebibyte() -> None:
 
 async def test_what_came_before_the_end_is_still_received() -> None:
     async with Simulator(10001) as sim:
-        async with converse(await sim.listen(), {}) as socket:
+        async with open_socket(await sim.listen(), {}) as socket:
             await sim.wait_connected()
             await sim.emit(b'{"post_type":"notice"}')
             await socket.receive()
@@ -65,14 +64,14 @@ async def test_nobody_there() -> None:
         probe.bind(("127.0.0.1", 0))
         unused_port = probe.getsockname()[1]
     with pytest.raises(DialFailed):
-        async with converse(f"ws://127.0.0.1:{unused_port}", {}):
+        async with open_socket(f"ws://127.0.0.1:{unused_port}", {}):
             raise AssertionError("it cannot be had")
 
 
 async def test_a_peer_whose_messages_nobody_receives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversation, "UNREAD", 1000)
+    monkeypatch.setattr("napcore.net.open_socket.UNREAD", 1000)
     async with Simulator(10001) as sim:
-        async with converse(await sim.listen(), {}) as socket:
+        async with open_socket(await sim.listen(), {}) as socket:
             await sim.emit(b"%d" % 10**900)
             await sim.emit(b"%d" % 10**900)
             with anyio.fail_after(5):
@@ -88,5 +87,5 @@ async def test_an_exception_of_the_block_comes_out_as_it_is() -> None:
     async with Simulator(10001) as sim:
         url = await sim.listen()
         with pytest.raises(ZeroDivisionError):
-            async with converse(url, {}):
+            async with open_socket(url, {}):
                 _ = 1 / 0
