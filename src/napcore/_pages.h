@@ -21,6 +21,8 @@ enum {
 #include <unistd.h>
 
 enum {
+    NC_MFD_CLOEXEC = 1,
+    NC_MFD_NOEXEC_SEAL = 8,
     NC_PAGE = 4096,
     NC_PAGES_ROOM = 1 << 19 /* bytes of the file until it begins anew */
 };
@@ -60,8 +62,11 @@ static inline int nc_pages_open(nc_pages *pages)
     if (pages->descriptor == -2 || sigaction(SIGPIPE, NULL, &action) < 0 || action.sa_handler != SIG_IGN) return 0;
     if (pages->descriptor >= 0 && pages->owner != getpid()) nc_pages_close(pages);
     if (pages->descriptor < 0) {
-        /* Not the C library's: that of manylinux2014 has none. */
-        pages->descriptor = (int)syscall(SYS_memfd_create, "napcore", 1u /* MFD_CLOEXEC */);
+        /* By number: the C library of manylinux2014 does not know it. Linux 6.3 and later want to be told that nothing
+         * in it is run; those before do not know that. */
+        pages->descriptor = (int)syscall(SYS_memfd_create, "napcore", NC_MFD_CLOEXEC | NC_MFD_NOEXEC_SEAL);
+        if (pages->descriptor < 0 && errno == EINVAL)
+            pages->descriptor = (int)syscall(SYS_memfd_create, "napcore", NC_MFD_CLOEXEC);
         pages->owner = getpid();
         pages->end = 0;
         if (pages->descriptor < 0) pages->descriptor = -2;

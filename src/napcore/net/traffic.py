@@ -43,6 +43,9 @@ __all__ = ("Traffic",)
 TICK = 1.0
 """Seconds between looks at overdue calls, silent links and lost events."""
 
+LOOKS = 32
+"""Links that are looked at before other tasks have their turn: most are sent a ping."""
+
 SLICE = 128
 """Links that are written to before other tasks have their turn: half a millisecond."""
 
@@ -282,8 +285,11 @@ class Traffic:
             await anyio.sleep(TICK)
             now = time.monotonic()
             self.api.expire(now)
-            for link in tuple(self.clients.links):
-                link.link.check(now)
+            links = tuple(self.clients.links)
+            for start in range(0, len(links), LOOKS):
+                for link in links[start : start + LOOKS]:
+                    link.link.check(now)
+                await anyio.lowlevel.checkpoint()
             self.clients.check(now)
             for session in self.clients.sessions():
                 for reason, count in self._losses.due(now, session, session.outbox.dropped):
