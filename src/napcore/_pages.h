@@ -81,7 +81,7 @@ static inline int nc_pages_put(nc_pages *pages, const nc_part *parts, int count,
 {
     ssize_t written;
 
-    if (!nc_pages_open(pages)) return 0;
+    if (size > NC_PAGES_ROOM || !nc_pages_open(pages)) return 0;
     if (pages->end + (off_t)size > NC_PAGES_ROOM) {
         if (ftruncate(pages->descriptor, 0) < 0) {
             nc_pages_close(pages);

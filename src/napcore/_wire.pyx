@@ -461,13 +461,15 @@ cdef void send_jobs(Slice *slice, int jobs) noexcept nogil:
     for number in range(jobs):
         job = &slice.jobs[number]
         tail = &job.tail if job.tail.iov_len else NULL
-        if job.first != put:
+        if job.frames and job.first != put:
             put = job.first
             shared = share(slice, number, jobs)
-        if shared and job.suits and (
-            tail == NULL
-            or tail.iov_len == slice.tail.iov_len
-            and not memcmp(tail.iov_base, slice.tail.iov_base, tail.iov_len)
+        if (
+            shared
+            and job.frames
+            and job.suits
+            and (tail == NULL or tail.iov_len == slice.tail.iov_len)
+            and (tail == NULL or not memcmp(tail.iov_base, slice.tail.iov_base, tail.iov_len))
         ):
             job.result = nc_pages_send(&slice.pages, job.descriptor, job.size, &refused)
             if not refused:
@@ -483,7 +485,7 @@ cdef size_t share(Slice *slice, int number, int jobs) noexcept nogil:
     cdef size_t size = job.size - job.tail.iov_len
     cdef int at, count = 0
     slice.tail.iov_len = 0
-    if size < NC_PAGES_LEAST or not job.frames or jobs - number < NC_PAGES_FEWEST:
+    if size < NC_PAGES_LEAST or jobs - number < NC_PAGES_FEWEST:
         return 0
     for at in range(number, jobs):
         if slice.jobs[at].first == job.first:
