@@ -19,7 +19,7 @@ READERS = 12
 EVENTS = 100
 ALL_OF_IT = {"max_events": "off", "max_bytes": "off", "message_ttl": "off"}
 
-ways = pytest.mark.parametrize("way", ["socket", "stream", "TLS"])
+ways = pytest.mark.parametrize("way", ["socket", "stream", "TLS", "TLS stream"])
 
 
 @pytest.fixture
@@ -29,9 +29,9 @@ def by(monkeypatch: pytest.MonkeyPatch, certificates: Any) -> Callable[[str], tu
     def choose(way: str) -> tuple[Any, Any]:
         if way == "socket" and not napcore.net.sockets.CAN_WRITE:
             pytest.skip("no descriptors to write to")
-        if way == "stream":
+        if way.endswith("stream"):
             monkeypatch.setattr(napcore.net.sockets, "CAN_WRITE", False)
-        return (certificates.server, certificates.client) if way == "TLS" else (None, None)
+        return (certificates.server, certificates.client) if way.startswith("TLS") else (None, None)
 
     return choose
 

@@ -17,14 +17,12 @@ from napcore.dispatch import Outbox, Writer, frame, masked_frame
 from napcore.net.catch_up import CatchUp
 from napcore.net.lane import Lane
 from napcore.net.receiver import Receiver, make_reader, why_closed
-from napcore.net.sockets import SEND_BUFFER, SMALL_SEND_BUFFER, bound_buffers, own_descriptor, say_no_more, send_sliced
+from napcore.net.sealed import CHUNK, sealed
+from napcore.net.sockets import bound_buffers, drain_into_socket, own_descriptor, say_no_more, send_sliced
 from napcore.net.websocket import CLOSE, PONG, TOO_BIG, close_data, is_loopback
 from napcore.types import Flushed
 
 __all__ = ("Link",)
-
-CHUNK: Final = 64 << 10
-"""Bytes gathered for one write."""
 
 PATIENCE: Final = 60.0
 """Seconds in which a peer that is alive must have answered its first ping, or will be sent none."""
@@ -44,8 +42,8 @@ class Link:
     One task serves it (:meth:`run`); its ``Receiver`` reads. Frames towards a client go straight
     from its outbox into the socket, written by whoever calls :meth:`flush` (or ``flush_ready``, for
     many links at once) through the link's :attr:`writer`. When the socket has no room a drainer
-    takes over, which is gone as soon as nothing waits; over TLS, towards upstreams, and where a
-    platform has no descriptors to write to, it always does, through the stream. Whoever writes owns the writing
+    takes over, which is gone as soon as nothing waits; towards upstreams in the clear, and where a platform
+    has no descriptors to write to, it always does, through the stream. Whoever writes owns the writing
     side, control frames included, so that no frame is torn or overtaken inside. A stream's send
     that is cancelled or takes too long ends the connection: nothing follows half a frame.
 
@@ -98,14 +96,16 @@ class Link:
         self._progress_at = math.inf
         self.writer: Writer | None = None
         """What writes to a client; None towards an upstream."""
+        self._sealed = sealed(stream)
         if isinstance(lane, Outbox):
             self.writer = Writer(lane, own_descriptor(stream), masked=self._masked, max_in_flight=max_in_flight)
             self.writer.held = True
+        self._source = self.writer if self.writer is not None else lane
         self._catch_up = CatchUp(self.writer, self.flush) if self.writer is not None else None
         self._reader = make_reader(masked=not client, writer=self.writer)
         descriptor = self.writer.descriptor if self.writer is not None else -1
         self._receiver = Receiver(stream, self._reader, descriptor, self._take, on_read_complete, early=early)
-        bound_buffers(stream, SEND_BUFFER)
+        bound_buffers(stream)
 
     @property
     def open(self) -> bool:
@@ -164,6 +164,8 @@ class Link:
             if self.writer is not None:
                 # First: as long as it has the socket too, closing the stream would tell the peer nothing.
                 self.writer.close()
+            if self._sealed is not None:
+                self._sealed.close()
             with anyio.CancelScope(shield=True):
                 await anyio.aclose_forcefully(self._stream)
             if self.writer is not None and self.close_code is not None and not self._answered_close:
@@ -189,6 +191,15 @@ class Link:
             if flushed is Flushed.LOST:
                 self.abort("connection lost while writing")
                 return
+        elif self._sealed is not None and self._sent_close is None:
+            try:
+                over = self._sealed.flush(self._source)
+            except OSError:
+                self.abort("connection lost while writing")
+                return
+            if over:
+                self._see_to_pause(time.monotonic())
+                return
         self._drained = anyio.Event()
         self._hold(True)
         self._tasks.start_soon(self._drain)
@@ -211,7 +222,7 @@ class Link:
             _log.warning("link %s answers no pings: what is written to it counts as received", self.name)
             writer.trusting = True
             lane.confirm(lane.in_flight_sequence)
-            bound_buffers(self._stream, SMALL_SEND_BUFFER)
+            bound_buffers(self._stream, small=True)
             self.flush()
         if not lane.queued or self._drained is not None or writer.waking or writer.progress != self._progress:
             self._progress, self._progress_at = writer.progress, now
@@ -331,7 +342,7 @@ class Link:
         drained, writer = self._drained, self.writer
         try:
             if writer is not None and writer.descriptor >= 0:
-                over = await self._drain_into_socket(writer)
+                over = await drain_into_socket(writer, self.stall_limit, self._later)
             else:
                 over = await self._drain_into_stream()
             if not over:
@@ -351,44 +362,32 @@ class Link:
             if drained is not None:
                 drained.set()
 
-    async def _drain_into_socket(self, writer: Writer) -> bool:
-        """Write until nothing waits that may go now; False when the peer has stalled."""
-        while (flushed := writer.flush(time.monotonic())) is not Flushed.DONE:
-            if flushed is Flushed.LATER:
-                self._later()
-                return True
-            if flushed is Flushed.LOST:
-                raise BrokenPipeError(writer.error, os.strerror(writer.error))
-            if flushed is Flushed.MORE:
-                await anyio.lowlevel.checkpoint()
-                continue
-            with anyio.move_on_after(self.stall_limit) as scope:
-                await anyio.wait_writable(writer.descriptor)
-            if scope.cancelled_caught:
-                return False
-        return True
-
     async def _drain_into_stream(self) -> bool:
-        """The same through the stream."""
-        lane = self.lane
-        source = self.writer if self.writer is not None else lane
+        """Write until nothing waits that may go now; False when the peer has stalled."""
+        source = self._source
+        if self._sealed is not None and self._sealed.pending:
+            if not await self._sealed.finish(self.stall_limit):
+                return False
+            source.wrote()
         while True:
             now = time.monotonic()
             if self._sent_close is None:
                 frames = source.gather(now, CHUNK)
-            elif lane.control_queued:
+            elif self.lane.control_queued:
                 # Nothing but the close handshake may follow a close frame: one at a time.
                 frames = source.gather(now, 0)
             else:
                 return True
             if not frames:
-                if self.writer is not None and self.writer.lane.pause(now) > 0:
-                    self._later()
+                self._see_to_pause(now)
                 return True
-            data = frames[0] if len(frames) == 1 else b"".join(frames)
-            if not await send_sliced(self._stream, data, self.stall_limit):
+            if not await send_sliced(self._stream, b"".join(frames), self.stall_limit):
                 return False
             source.wrote()
+
+    def _see_to_pause(self, now: float) -> None:
+        if self.writer is not None and self.writer.lane.pause(now) > 0:
+            self._later()
 
     def _stalled(self) -> str:
         return f"it took nothing for {self.stall_limit:g} s while events were waiting"

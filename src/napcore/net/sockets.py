@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 import os
 import socket
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import ByteStream, SocketAttribute, SocketListener, SocketStream
 
-from napcore.dispatch import CAN_WRITE
+from napcore.dispatch import CAN_WRITE, Writer
+from napcore.types import Flushed
 
-__all__ = ("bind", "bound_buffers", "own_descriptor", "say_no_more", "send_sliced", "watch_peer")
+__all__ = ("bind", "bound_buffers", "drain_into_socket", "own_descriptor", "say_no_more", "send_sliced", "watch_peer")
 
 BACKLOG = 1024
 """Connections the system may keep waiting to be accepted."""
@@ -109,18 +113,45 @@ def watch_peer(stream: ByteStream, *, remote: bool, patience: float) -> None:
             raw.setsockopt(*option)
 
 
-def bound_buffers(stream: ByteStream, send_buffer: int) -> None:
-    """Let the kernel hold at most ``send_buffer`` bytes or so, and send them without delay."""
+def bound_buffers(stream: ByteStream, *, small: bool = False) -> None:
+    """Let the kernel hold so many bytes at most, and send them without delay; ``small``: hold few."""
     raw = stream.extra(SocketAttribute.raw_socket, None)
     if raw is None:
         return
-    options = [(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer), (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
+    options = [
+        (socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_SEND_BUFFER if small else SEND_BUFFER),
+        (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    ]
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):
         options.append((socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT))
     for option in options:
         # Not every platform has them for every socket.
         with suppress(OSError):
             raw.setsockopt(*option)
+
+
+async def drain_into_socket(writer: Writer, patience: float, later: Callable[[], None]) -> bool:
+    """Write until nothing waits that may go now, and say ``later()`` if something may not yet.
+
+    False if the peer took nothing for ``patience`` seconds.
+
+    Raises:
+        BrokenPipeError: the connection is gone.
+    """
+    while (flushed := writer.flush(time.monotonic())) is not Flushed.DONE:
+        if flushed is Flushed.LATER:
+            later()
+            return True
+        if flushed is Flushed.LOST:
+            raise BrokenPipeError(writer.error, os.strerror(writer.error))
+        if flushed is Flushed.MORE:
+            await anyio.lowlevel.checkpoint()
+            continue
+        with anyio.move_on_after(patience) as scope:
+            await anyio.wait_writable(writer.descriptor)
+        if scope.cancelled_caught:
+            return False
+    return True
 
 
 async def send_sliced(stream: ByteStream, data: bytes, patience: float) -> bool:
