@@ -12,7 +12,7 @@ import ssl
 import time
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import anyio
 import anyio.lowlevel
@@ -107,6 +107,17 @@ class Listener:
                 await anyio.aclose_forcefully(stream)
 
     async def _serve_connection(self, raw: ByteStream, place: anyio.CancelScope) -> None:
+        # Apart from it, so that nothing of the handshake is kept as long as the connection lasts.
+        admitted = await self._handshake(raw, place)
+        if admitted is None:
+            return
+        if admitted.who.role == "upstream":
+            await self._serve_upstream(admitted.stream, admitted.early, admitted.who)
+        else:
+            await self._serve_client(admitted.stream, admitted.early, admitted.who)
+
+    async def _handshake(self, raw: ByteStream, place: anyio.CancelScope) -> _Peer | None:
+        """Let it in, or answer why not."""
         stream = raw
         self._accepted += 1
         stays, evicted = self._capacity.arrive(place, time.monotonic())
@@ -117,12 +128,12 @@ class Listener:
             self._tell_full(f"connection from {_peer(raw)}: too many that have not said who they are")
             if self._ssl_context is None:
                 await self._refuse(raw, Refused(503, "busy; try again", retry_after=1.0))
-            return
+            return None
         if wait := self._throttle.shut_out(peer_address(raw), time.monotonic()):
             refusal = self._too_many_guesses(peer_address(raw), wait)
             if self._ssl_context is None:
                 await self._refuse(raw, refusal)
-            return
+            return None
         with anyio.move_on_after(HEAD_TIMEOUT) as deadline:
             if self._ssl_context is not None:
                 try:
@@ -132,7 +143,7 @@ class Listener:
                 except ssl.SSLError as error:
                     self._cut += 1
                     _log.info("connection from %s: TLS failed: %s", _peer(raw), error.reason or error)
-                    return
+                    return None
             head = await read_head(stream, self._turn, lambda: self._capacity.heard(place, time.monotonic()))
         if deadline.cancelled_caught:
             _log.info("connection from %s: no complete request within %g s", _peer(raw), HEAD_TIMEOUT)
@@ -140,13 +151,13 @@ class Listener:
                 self._cut += 1
             else:
                 await self._refuse(stream, Refused(408, "no complete request in time"))
-            return
+            return None
         if isinstance(head, Refused):
             await self._refuse(stream, head)
-            return
+            return None
         if self._relay.closing:
             await self._refuse(stream, Refused(503, "the relay is shutting down", retry_after=5.0))
-            return
+            return None
         data, request = head
         async with self._turn:
             await anyio.lowlevel.checkpoint()
@@ -155,10 +166,10 @@ class Listener:
             if decision.status not in (429, 503):
                 _log.warning("connection from %s refused: %d %s", _peer(raw), decision.status, decision.text)
             await self._refuse(stream, decision)
-            return
+            return None
         if decision.role == "client" and not self._handshakes.admit():
             await self._refuse(stream, Refused(503, "too many connections at once", retry_after=2.0))
-            return
+            return None
         protocol = ServerProtocol(logger=SILENT)
         head_data, end, early = data.partition(b"\r\n\r\n")
         # Frames are not for it: they are ours to read.
@@ -166,18 +177,15 @@ class Listener:
         events = protocol.events_received()
         if not events or not isinstance(events[0], Request):
             await self._refuse(stream, Refused(400, "not a WebSocket handshake"))
-            return
+            return None
         response = protocol.accept(events[0])
         protocol.send_response(response)
         stream = await _whole(stream)
         await stream.send(b"".join(protocol.data_to_send()))
         if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
             _log.info("connection from %s: bad handshake (%d)", _peer(raw), response.status_code)
-            return
-        if decision.role == "upstream":
-            await self._serve_upstream(stream, early, decision)
-        else:
-            await self._serve_client(stream, early, decision)
+            return None
+        return _Peer(stream, early, decision)
 
     async def _refuse(self, stream: ByteStream, refusal: Refused) -> None:
         self._refused[refusal.status] = self._refused.get(refusal.status, 0) + 1
@@ -292,6 +300,12 @@ class Listener:
         _log.info("client %s: connected", client_link.link.name)
         await client_link.run()
         _log.info("client %s: %s", client_link.link.name, client_link.link.cause)
+
+
+class _Peer(NamedTuple):
+    stream: ByteStream
+    early: bytes
+    who: Admitted
 
 
 async def open_listener(
