@@ -216,7 +216,7 @@ static int wants(int client, uint64_t number)
 
 static void find_next(int client)
 {
-    while (!wants(client, clients[client].next)) clients[client].next++;
+    while (wanted && !wants(client, clients[client].next)) clients[client].next++;
 }
 
 /* Write event number into out; returns its size. Its text, twice in it, is no other event's. */
