@@ -82,6 +82,37 @@ async def test_what_finds_no_room_is_written_later_and_in_order(way: Sealed, far
     assert await read(far, 7) == b"at once"
 
 
+class Frames:
+    """A source that counts what it has been told."""
+
+    def __init__(self, *frames: bytes) -> None:
+        self._waiting = list(frames)
+        self.told = 0
+
+    def gather(self, now: float, max_bytes: int = 0, /) -> list[bytes]:
+        return [self._waiting.pop(0)] if self._waiting else []
+
+    def wrote(self) -> None:
+        self.told += 1
+
+
+async def test_what_somebody_else_has_finished_is_told_of_too(way: Sealed, far: socket.socket) -> None:
+    source = Frames(b"x" * 100_000, b"y")
+    assert not way.flush(source)
+    assert (way.begun, source.told) == (True, 0)
+    async with anyio.create_task_group() as tasks:
+        # The stream, which had something to say and waited for room.
+        tasks.start_soon(way.finish)
+        assert await read(far, 100_000) == b"x" * 100_000
+    assert not way.pending
+    assert await way.complete(source, 1.0)
+    assert (way.begun, source.told) == (False, 1)
+    assert await way.complete(source, 1.0)
+    assert source.told == 1
+    assert way.flush(source)
+    assert (await read(far, 1), source.told) == (b"y", 2)
+
+
 async def test_a_peer_that_takes_nothing_is_given_up(way: Sealed) -> None:
     while way.write(bytes(1000)):
         pass

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from napcore.types import Outcome
 
-__all__ = ("Lane",)
+__all__ = ("CHUNK", "Lane", "Source")
+
+CHUNK: Final = 64 << 10
+"""Bytes gathered for one write."""
 
 
-class Lane(Protocol):
+class Source(Protocol):
+    """Where what is written comes from: a client's ``Writer``, or a lane itself."""
+
+    def gather(self, now: float, max_bytes: int = ..., /) -> list[bytes]:
+        """The next frames to write."""
+        ...
+
+    def wrote(self) -> object:
+        """They are out."""
+        ...
+
+
+class Lane(Source, Protocol):
     """An ``Outbox`` towards a client, a ``RequestLane`` towards an upstream."""
 
     @property
@@ -24,10 +39,6 @@ class Lane(Protocol):
 
     def offer_control(self, frame: bytes, /) -> Outcome:
         """Queue such a frame."""
-        ...
-
-    def gather(self, now: float, max_bytes: int = ..., /) -> list[bytes]:
-        """The next frames to write."""
         ...
 
     def wrote(self) -> int:

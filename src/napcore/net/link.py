@@ -15,9 +15,9 @@ from anyio.abc import ByteStream, TaskGroup
 
 from napcore.dispatch import Outbox, Writer, frame, masked_frame
 from napcore.net.catch_up import CatchUp
-from napcore.net.lane import Lane
+from napcore.net.lane import CHUNK, Lane
 from napcore.net.receiver import Receiver, make_reader, why_closed
-from napcore.net.sealed import CHUNK, sealed
+from napcore.net.sealed import sealed
 from napcore.net.sockets import bound_buffers, drain_into_socket, own_descriptor, say_no_more, send_sliced
 from napcore.net.websocket import CLOSE, PONG, TOO_BIG, close_data, is_loopback
 from napcore.types import Flushed
@@ -365,10 +365,8 @@ class Link:
     async def _drain_into_stream(self) -> bool:
         """Write until nothing waits that may go now; False when the peer has stalled."""
         source = self._source
-        if self._sealed is not None and self._sealed.pending:
-            if not await self._sealed.finish(self.stall_limit):
-                return False
-            source.wrote()
+        if self._sealed is not None and not await self._sealed.complete(source, self.stall_limit):
+            return False
         while True:
             now = time.monotonic()
             if self._sent_close is None:

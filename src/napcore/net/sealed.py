@@ -12,34 +12,20 @@ import os
 import ssl
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol, final
+from typing import Any, Final, final
 
 import anyio
 import anyio.lowlevel
 from anyio.abc import ByteStream, SocketStream
 from anyio.streams.tls import TLSStream
 
+from napcore.net.lane import CHUNK, Source
 from napcore.net.sockets import own_descriptor
 
-__all__ = ("CHUNK", "Sealed", "Source", "sealed")
-
-CHUNK: Final = 64 << 10
-"""Bytes gathered for one write."""
+__all__ = ("Sealed", "sealed")
 
 AT_ONCE: Final = 4
 """Such writes before others have their turn."""
-
-
-class Source(Protocol):
-    """A ``Writer``, or an upstream's lane."""
-
-    def gather(self, now: float, max_bytes: int = ..., /) -> list[bytes]:
-        """The next frames to write."""
-        ...
-
-    def wrote(self) -> object:
-        """They are out."""
-        ...
 
 
 def sealed(stream: ByteStream) -> Sealed | None:
@@ -69,12 +55,14 @@ class Sealed:
         self._tls = tls
         self._records = records
         self._descriptor = descriptor
+        self.begun = False
+        """Whether a flush has written what its source has not been told of: :meth:`complete` comes first."""
         self._rest = bytearray()
         self._turn = anyio.Lock()
 
     @property
     def pending(self) -> bool:
-        """Whether the socket had no room for all of what was written: :meth:`finish` comes first."""
+        """Whether the socket had no room for all of what was written."""
         return bool(self._rest)
 
     def write(self, data: bytes) -> bool:
@@ -83,7 +71,7 @@ class Sealed:
         return self.put(self._records.read())
 
     def flush(self, source: Source) -> bool:
-        """Write what may go now; False where that would wait or take long, with the rest :attr:`pending`, or none.
+        """Write what may go now; False where that would wait or take long.
 
         Raises:
             OSError: the connection is gone, or the peer's TLS does not allow it.
@@ -92,10 +80,19 @@ class Sealed:
             frames = source.gather(time.monotonic(), CHUNK)
             if not frames:
                 return True
-            if not self.write(b"".join(frames)):
+            self.begun = not self.write(b"".join(frames))
+            if self.begun:
                 return False
             source.wrote()
         return False
+
+    async def complete(self, source: Source, patience: float) -> bool:
+        """Bring a flush that has :attr:`begun` to its end; as :meth:`finish`."""
+        # Somebody else may have finished it meanwhile.
+        if self.begun and await self.finish(patience):
+            self.begun = False
+            source.wrote()
+        return not self.begun
 
     def put(self, records: bytes) -> bool:
         """The same for what is sealed already."""
