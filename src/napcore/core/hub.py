@@ -191,8 +191,7 @@ class Hub:
 
         ``born`` is when each of them happened, by ``clock``; None is now.
         """
-        if self._thread != threading.get_ident():
-            self.check_thread()
+        self.check_thread()
         return fan_out(self.router, events, self.clock(), account, invalid, born)
 
     def check_thread(self) -> None:

@@ -99,8 +99,7 @@ class Traffic:
 
     def take_batch(self, messages: list[bytes], link: UpstreamLink) -> None:
         """What one read from an upstream brought: events to queue for everyone who wants them, answers to hand back."""
-        if self.dedup.accounts or self.accounts.offline or len(link.ordinary) != len(link.self_ids):
-            self._look_at(link)
+        self._look_at(link)
         events = peek_batch(messages, link.ordinary, TELLING, link.take_other)
         if events:
             self.received += len(events)

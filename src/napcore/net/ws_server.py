@@ -116,7 +116,7 @@ class Listener:
         else:
             await self._serve_client(admitted.stream, admitted.early, admitted.who)
 
-    async def _handshake(self, raw: ByteStream, place: anyio.CancelScope) -> _Peer | None:
+    async def _handshake(self, raw: ByteStream, place: anyio.CancelScope) -> _Connection | None:
         """Let it in, or answer why not."""
         stream = raw
         self._accepted += 1
@@ -185,7 +185,7 @@ class Listener:
         if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
             _log.info("connection from %s: bad handshake (%d)", _peer(raw), response.status_code)
             return None
-        return _Peer(stream, early, decision)
+        return _Connection(stream, early, decision)
 
     async def _refuse(self, stream: ByteStream, refusal: Refused) -> None:
         self._refused[refusal.status] = self._refused.get(refusal.status, 0) + 1
@@ -302,7 +302,7 @@ class Listener:
         _log.info("client %s: %s", client_link.link.name, client_link.link.cause)
 
 
-class _Peer(NamedTuple):
+class _Connection(NamedTuple):
     stream: ByteStream
     early: bytes
     who: Admitted
