@@ -107,8 +107,7 @@ static inline ptrdiff_t nc_pages_send(nc_pages *pages, int descriptor, size_t si
         sent = sendfile(descriptor, pages->descriptor, &at, size);
     } while (sent < 0 && errno == EINTR);
     *refused = sent < 0 && (errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP || errno == ENOMEM || errno == EPERM);
-    if (sent >= 0) return sent;
-    return errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS ? 0 : -(ptrdiff_t)errno;
+    return nc_taken(sent);
 }
 #else
 typedef struct {

@@ -61,7 +61,16 @@ static inline int nc_would_block(ptrdiff_t result)
 
 typedef struct iovec nc_part;
 
-/* How many bytes the socket took, 0 when it has no room; -errno when the connection is gone. */
+/* What a call that sends came to: how many bytes the socket took, 0 when it has no room; -errno when the
+ * connection is gone. */
+static inline ptrdiff_t nc_taken(ssize_t sent)
+{
+    if (sent >= 0) return sent;
+    /* ENOBUFS: the kernel is short of memory for now. */
+    return errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS ? 0 : -(ptrdiff_t)errno;
+}
+
+/* See nc_taken. */
 static inline ptrdiff_t nc_send(int descriptor, nc_part *parts, int count)
 {
     struct msghdr message;
@@ -75,9 +84,7 @@ static inline ptrdiff_t nc_send(int descriptor, nc_part *parts, int count)
         sent = count == 1 ? send(descriptor, parts->iov_base, parts->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL)
                           : sendmsg(descriptor, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
     } while (sent < 0 && errno == EINTR);
-    if (sent >= 0) return sent;
-    /* ENOBUFS: the kernel is short of memory for now. */
-    return errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS ? 0 : -(ptrdiff_t)errno;
+    return nc_taken(sent);
 }
 
 enum {

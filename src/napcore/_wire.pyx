@@ -358,7 +358,7 @@ cdef class Writer:
         cdef Py_ssize_t torn = lane.torn
         cdef Py_ssize_t taken, at
         cdef int count = 0
-        cdef bint pinging = False
+        cdef bint pinging
         job.writer = <PyObject *> self
         job.descriptor = self.descriptor
         job.suits = self.suits
@@ -375,17 +375,17 @@ cdef class Writer:
             self.gathered = lane.gathered
             self.this_second += self.in_flight() - before_flight
             job.size += self.gathered
-            pinging = self.ping_is_due(now)
-            if not torn and not self.rest_size:
-                job.count = job.frames = <int> taken
-                if pinging:
-                    self.stage_ping(&job.tail, now)
-                    job.size += self.ping_size
-                if before != NULL and before.frames == taken and not memcmp(
-                    frames, slice.frames[1 - which], taken * sizeof(PyObject *)
-                ):
-                    job.first = before.first
-                    return 0
+        # What has just been taken counts.
+        pinging = self.ping_is_due(now)
+        if taken and not torn and not self.rest_size:
+            job.count = job.frames = <int> taken
+            if pinging:
+                self.stage_ping(job, &job.tail, now)
+            if before != NULL and before.frames == taken and not memcmp(
+                frames, slice.frames[1 - which], taken * sizeof(PyObject *)
+            ):
+                job.first = before.first
+                return 0
         for at in range(taken):
             parts[count].iov_base = PyBytes_AS_STRING(<object> frames[at])
             parts[count].iov_len = PyBytes_GET_SIZE(<object> frames[at])
@@ -395,15 +395,14 @@ cdef class Writer:
         if taken and torn:
             parts[count - taken].iov_base = <char *> parts[count - taken].iov_base + torn
             parts[count - taken].iov_len -= torn
-        if pinging or not taken and self.ping_is_due(now):
-            self.stage_ping(parts + count, now)
+        if pinging:
+            self.stage_ping(job, parts + count, now)
             count += 1
-            job.size += self.ping_size
         job.count = count
         return 0
 
-    cdef int stage_ping(self, nc_part *part, double now) except -1:
-        """A ping as a part of a send; on an error nothing is staged."""
+    cdef int stage_ping(self, Job *job, nc_part *part, double now) except -1:
+        """A ping as a part of a job's send; on an error nothing is staged."""
         try:
             self.make_ping(now)
         except BaseException:
@@ -411,6 +410,7 @@ cdef class Writer:
             raise
         part.iov_base = self.ping
         part.iov_len = self.ping_size
+        job.size += self.ping_size
         return 0
 
     cdef int finish(self, Job *job, double now) except -1:
