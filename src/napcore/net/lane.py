@@ -6,14 +6,14 @@ from typing import Final, Protocol
 
 from napcore.types import Outcome
 
-__all__ = ("CHUNK", "Lane", "Source")
+__all__ = ("CHUNK", "Lane", "Outgoing")
 
 CHUNK: Final = 64 << 10
 """Bytes gathered for one write."""
 
 
-class Source(Protocol):
-    """Where what is written comes from: a client's ``Writer``, or a lane itself."""
+class Outgoing(Protocol):
+    """What is written: that of a client's ``Writer``, or a lane itself."""
 
     def gather(self, now: float, max_bytes: int = ..., /) -> list[bytes]:
         """The next frames to write."""
@@ -24,7 +24,7 @@ class Source(Protocol):
         ...
 
 
-class Lane(Source, Protocol):
+class Lane(Outgoing, Protocol):
     """An ``Outbox`` towards a client, a ``RequestLane`` towards an upstream."""
 
     @property

@@ -100,7 +100,7 @@ class Link:
         if isinstance(lane, Outbox):
             self.writer = Writer(lane, own_descriptor(stream), masked=self._masked, max_in_flight=max_in_flight)
             self.writer.held = True
-        self._source = self.writer if self.writer is not None else lane
+        self._outgoing = self.writer if self.writer is not None else lane
         self._catch_up = CatchUp(self.writer, self.flush) if self.writer is not None else None
         self._reader = make_reader(masked=not client, writer=self.writer)
         descriptor = self.writer.descriptor if self.writer is not None else -1
@@ -193,7 +193,7 @@ class Link:
                 return
         elif self._sealed is not None and self._sent_close is None:
             try:
-                over = self._sealed.flush(self._source)
+                over = self._sealed.flush(self._outgoing)
             except OSError:
                 self.abort("connection lost while writing")
                 return
@@ -364,16 +364,16 @@ class Link:
 
     async def _drain_into_stream(self) -> bool:
         """Write until nothing waits that may go now; False when the peer has stalled."""
-        source = self._source
-        if self._sealed is not None and not await self._sealed.complete(source, self.stall_limit):
+        outgoing = self._outgoing
+        if self._sealed is not None and not await self._sealed.complete(outgoing, self.stall_limit):
             return False
         while True:
             now = time.monotonic()
             if self._sent_close is None:
-                frames = source.gather(now, CHUNK)
+                frames = outgoing.gather(now, CHUNK)
             elif self.lane.control_queued:
                 # Nothing but the close handshake may follow a close frame: one at a time.
-                frames = source.gather(now, 0)
+                frames = outgoing.gather(now, 0)
             else:
                 return True
             if not frames:
@@ -381,7 +381,7 @@ class Link:
                 return True
             if not await send_sliced(self._stream, b"".join(frames), self.stall_limit):
                 return False
-            source.wrote()
+            outgoing.wrote()
 
     def _see_to_pause(self, now: float) -> None:
         if self.writer is not None and self.writer.lane.pause(now) > 0:

@@ -19,7 +19,7 @@ import anyio.lowlevel
 from anyio.abc import ByteStream, SocketStream
 from anyio.streams.tls import TLSStream
 
-from napcore.net.lane import CHUNK, Source
+from napcore.net.lane import CHUNK, Outgoing
 from napcore.net.sockets import own_descriptor
 
 __all__ = ("Sealed", "sealed")
@@ -56,7 +56,7 @@ class Sealed:
         self._records = records
         self._descriptor = descriptor
         self.begun = False
-        """Whether a flush has written what its source has not been told of: :meth:`complete` comes first."""
+        """Whether a flush has written something whose sender has not been told of it: :meth:`complete` comes first."""
         self._rest = bytearray()
         self._turn = anyio.Lock()
 
@@ -70,28 +70,28 @@ class Sealed:
         self._tls.write(data)
         return self.put(self._records.read())
 
-    def flush(self, source: Source) -> bool:
+    def flush(self, outgoing: Outgoing) -> bool:
         """Write what may go now; False where that would wait or take long.
 
         Raises:
             OSError: the connection is gone, or the peer's TLS does not allow it.
         """
         for _ in range(AT_ONCE):
-            frames = source.gather(time.monotonic(), CHUNK)
+            frames = outgoing.gather(time.monotonic(), CHUNK)
             if not frames:
                 return True
             self.begun = not self.write(b"".join(frames))
             if self.begun:
                 return False
-            source.wrote()
+            outgoing.wrote()
         return False
 
-    async def complete(self, source: Source, patience: float) -> bool:
+    async def complete(self, outgoing: Outgoing, patience: float) -> bool:
         """Bring a flush that has :attr:`begun` to its end; as :meth:`finish`."""
         # Somebody else may have finished it meanwhile.
         if self.begun and await self.finish(patience):
             self.begun = False
-            source.wrote()
+            outgoing.wrote()
         return not self.begun
 
     def put(self, records: bytes) -> bool:
