@@ -61,6 +61,12 @@ cdef struct Pace:
     int64_t live_then
 
 
+cdef struct Routed:
+    # What became of a batch.
+    Py_ssize_t matched  # rows that wanted an event, summed over the events
+    Py_ssize_t queued  # how many of those offers were taken
+
+
 cdef struct KindSlot:
     # What the kinds of an event decide; the rows themselves are in Router.kind_rows.
     PyObject *kind  # owned; NULL: the slot is free
@@ -197,6 +203,7 @@ cdef class Router:
     cdef Py_ssize_t kind_slot(self, str kind, str sub_type) except -1
     cdef int attach(self, size_t row, object condition, object text_row) except -1
     cdef int detach(self, size_t row) except -1
+    cdef list route(self, list events, double now, int64_t account, const double *born, Routed *routed)
     cdef uint64_t *find(self, Event event, int64_t account) except NULL
     cdef int judge(self, Event event, int64_t account) except -1
     cdef list failing(self, list rows, Event event, int64_t account)

@@ -597,30 +597,55 @@ def fan_out(Router router not None, events, double now, int64_t account=0, Py_ss
         TypeError: ``events`` holds something else; nothing has been routed then.
         ValueError: ``born`` is not as long as ``events``; nothing has been routed then.
     """
-    global batches_under_way, spare
-    cdef tuple given = tuple(events)
+    cdef list given = list(events)
+    cdef list births = None if born is None else list(map(float, born))
     cdef Report report = Report.__new__(Report)
-    cdef tuple births = None if born is None else tuple(map(float, born))
     cdef int64_t drops_before = all_drops
-    cdef Batch batch
-    cdef size_t at
-    cdef Py_ssize_t place = 0
-    cdef double birth = now
-    cdef int variant
+    cdef Routed routed
+    cdef double *times = NULL
+    cdef Py_ssize_t at
     if births is not None and len(births) != len(given):
         raise ValueError(f"{len(births)} times of birth for {len(given)} events")
     for item in given:
         if not isinstance(item, Event):
             raise TypeError(f"expected events, not {type(item).__name__}")
+    try:
+        if births:
+            times = <double *> malloc(len(births) * sizeof(double))
+            if times == NULL:
+                raise MemoryError
+            for at in range(len(births)):
+                times[at] = births[at]
+        report.ready = router.route(given, now, account, times, &routed)
+    finally:
+        free(times)
+    report.matched = routed.matched
+    report.queued = routed.queued
+    report.dropped = all_drops - drops_before
+    report.invalid = invalid
+    return report
+
+
+cdef list offer_all(
+    Router router, list events, double now, int64_t account, const double *born, Routed *routed
+):
+    """See ``Router.route``."""
+    global batches_under_way, spare
+    cdef list ready
+    cdef Batch batch
+    cdef size_t at
+    cdef Py_ssize_t place = 0
+    cdef double birth = now
+    cdef int variant
     memset(&batch, 0, sizeof(batch))
     batch.space = spare
     memset(&spare, 0, sizeof(spare))
     batches_under_way += 1
     try:
-        for item in given:
+        for item in events:
             router.sequence += 1
-            if births is not None:
-                birth = births[place]
+            if born != NULL:
+                birth = born[place]
                 place += 1
             if not find_rows(&batch, router, <Event> item, account):
                 continue
@@ -632,7 +657,7 @@ def fan_out(Router router not None, events, double now, int64_t account=0, Py_ss
                 leave_variants(&batch)
             if router.account.bytes > router.memory_limit:
                 router.economize()
-        report.ready = owners_ready(&batch)
+        ready = owners_ready(&batch)
     finally:
         for at in range(batch.touched):
             batch.space.touched[at].touched = 0
@@ -645,11 +670,9 @@ def fan_out(Router router not None, events, double now, int64_t account=0, Py_ss
         if not batches_under_way:
             free_ended_lanes()
             let_payloads_go()
-    report.matched = batch.matched
-    report.queued = batch.queued
-    report.dropped = all_drops - drops_before
-    report.invalid = invalid
-    return report
+    routed.matched = batch.matched
+    routed.queued = batch.queued
+    return ready
 
 
 cdef Parcel *make_variant(Batch *batch, Event event, int variant, Router router, double born) except NULL:

@@ -26,7 +26,6 @@ from napcore._event_py import (
     peek_batch,
     peek_frame,
     peek_request,
-    runs,
     with_bytes,
 )
 from napcore._frame_py import frame, join_frame, masked_frame, sse_block
@@ -60,7 +59,6 @@ __all__ = (
     "peek_frame",
     "peek_request",
     "plain_text",
-    "runs",
     "sse_block",
 )
 

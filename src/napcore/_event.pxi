@@ -225,22 +225,27 @@ def peek_frame(data, /):
     return make_response(raw, start, &head)
 
 
-def peek_batch(list messages not None, known, telling, other, /):
+def peek_batch(known, telling, doubts not None, other, messages not None, /):
     """``peek_frame`` for messages that came together: the events among them that are to be routed.
 
     Most are, just as they are: those of an account in ``known``, of a kind that is not in
-    ``telling``. ``other`` is called with each of the others in turn, a BadEvent where a message is
-    none, and says whether it is to be routed too; it may change ``known`` for what follows.
+    ``telling``, as long as all ``doubts`` are empty. ``other`` is called with each of the others in
+    turn, a BadEvent where a message is none, and says whether it is to be routed too; what it changes
+    holds for what follows.
     """
+    cdef tuple in_doubt = tuple(doubts)
     cdef list events = []
-    cdef int64_t last = 0  # an account that was found in known
-    for message in messages:
+    cdef int64_t last = 0  # an account whose events are routed, as was found
+    for message in <list?> messages:
         try:
             item = peek_frame(message)
         except BadEvent as error:
             item = error
         if type(item) is Event and (<Event> item).account and (<Event> item).kind not in telling:
-            if (<Event> item).account == last or (<Event> item).account in known:
+            if (<Event> item).account == last:
+                events.append(item)
+                continue
+            if (<Event> item).account in known and are_empty(in_doubt):
                 last = (<Event> item).account
                 events.append(item)
                 continue
@@ -250,27 +255,11 @@ def peek_batch(list messages not None, known, telling, other, /):
     return events
 
 
-def runs(list events not None, /):
-    """Where events of another account, kind or time begin: of each such run the first event and how many there are."""
-    cdef list found = []
-    cdef Event first = None
-    cdef Event event
-    cdef Py_ssize_t count = 0
-    for item in events:
-        if not isinstance(item, Event):
-            raise TypeError(f"expected events, not {type(item).__name__}")
-        event = <Event> item
-        if first is not None and event.account == first.account and event.when == first.when:
-            if event.kind is first.kind or event.kind == first.kind:
-                count += 1
-                continue
-        if first is not None:
-            found.append((first, count))
-        first = event
-        count = 1
-    if first is not None:
-        found.append((first, count))
-    return found
+cdef bint are_empty(tuple containers) except -1:
+    for container in containers:
+        if len(container):
+            return False
+    return True
 
 
 def peek_request(data, /):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable, Sized
 from hmac import digest
-from itertools import groupby
 from typing import Any, Final, NoReturn, TypeAlias, TypeVar, final
 
 import orjson
@@ -23,7 +22,6 @@ __all__ = (
     "peek_batch",
     "peek_frame",
     "peek_request",
-    "runs",
     "with_bytes",
 )
 
@@ -272,18 +270,21 @@ def peek_frame(data: Buffer, /) -> Event | Response:
 
 
 def peek_batch(
-    messages: list[bytes],
     known: Container[int],
     telling: Container[str | None],
+    doubts: Iterable[Sized],
     other: Callable[[Event | Response | BadEvent], object],
+    messages: list[bytes],
     /,
 ) -> list[Event]:
     """``peek_frame`` for messages that came together: the events among them that are to be routed.
 
     Most are, just as they are: those of an account in ``known``, of a kind that is not in
-    ``telling``. ``other`` is called with each of the others in turn, a BadEvent where a message is
-    none, and says whether it is to be routed too; it may change ``known`` for what follows.
+    ``telling``, as long as all ``doubts`` are empty. ``other`` is called with each of the others in
+    turn, a BadEvent where a message is none, and says whether it is to be routed too; what it changes
+    holds for what follows.
     """
+    in_doubt = tuple(doubts)
     events: list[Event] = []
     for message in messages:
         item: Event | Response | BadEvent
@@ -292,15 +293,9 @@ def peek_batch(
         except BadEvent as error:
             item = error
         plain = isinstance(item, Event) and item.self_id in known and item.kind not in telling
-        if plain or other(item):
+        if (plain and not any(map(len, in_doubt))) or other(item):
             events.append(item)  # type: ignore[arg-type]
     return events
-
-
-def runs(events: list[Event], /) -> list[tuple[Event, int]]:
-    """Where events of another account, kind or time begin: of each such run the first event and how many there are."""
-    together = (list(run) for _, run in groupby(events, lambda event: (event.self_id, event.kind, event.time)))
-    return [(run[0], len(run)) for run in together]
 
 
 def peek_request(data: Buffer, /) -> Request:

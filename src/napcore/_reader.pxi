@@ -40,7 +40,7 @@ cdef enum:
     AT_ONCE = 8388608  # room made for a message before any of it is there
     DIRECT = 16384  # of a text this much still to come goes straight to its place
     MOST_PINGS = 16
-    MOST_PENDING = 32768  # bytes handed on before on_read_complete is called
+    MOST_PENDING = 32768  # bytes handed on before a source is flushed
     A_BURST = 4  # messages of one read
 
 cdef dict FAULTS = {
@@ -183,32 +183,41 @@ cdef class Reader:
                 free(chunk)
         return messages
 
-    def pull(self, int descriptor, on_read, on_read_complete=None):
-        """``receive`` as long as messages come; what to do with them is ``on_read``'s."""
-        self.pull_from(descriptor, on_read, on_read_complete)
+    def pull(self, int descriptor, on_read, source=None):
+        """``receive`` as long as messages come; what to do with them is ``on_read``'s, or a ``source``'s."""
+        self.pull_from(descriptor, on_read, source)
 
-    cdef int pull_from(self, int descriptor, object on_read, object on_read_complete) except -1:
+    cdef int pull_from(self, int descriptor, object on_read, object source) except -1:
+        cdef bint ours = type(source) is Source
         cdef list messages
         cdef Py_ssize_t count, pending = 0
         cdef int reads
         for reads in range(max(<Py_ssize_t> 1, self.at_once // CHUNK)):
             messages = self.take(descriptor)
             count = PyList_GET_SIZE(messages)
-            if self.due or count:
+            if source is not None and count and not self.due:
+                if ours:
+                    (<Source> source).take_messages(messages)
+                else:
+                    source.take(messages)
+            elif self.due or count:
                 on_read(messages)
-            if on_read_complete is not None:
+            if source is not None:
                 for message in messages:
                     pending += len(message) + 1
                 if count >= A_BURST and pending < MOST_PENDING and not self.over:
                     continue
                 if pending:
-                    on_read_complete()
+                    if ours:
+                        (<Source> source).flush_queued()
+                    else:
+                        source.flush()
                     pending = 0
                     count = 1  # while it worked more may have come
             if self.over or not count:
                 return 0
         if pending:
-            on_read_complete()
+            source.flush()
         return 0
 
     def take_pings(self):

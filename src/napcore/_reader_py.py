@@ -21,7 +21,8 @@ from napcore._frame_py import mask
 from napcore._ledger_py import size_of
 
 if TYPE_CHECKING:
-    from napcore._wire_py import Writer
+    from napcore._source_py import Source
+    from napcore._writer_py import Writer
 
 __all__ = ("CAN_READ", "MAX_FRAGMENTS", "MAX_PINGS", "MESSAGE_LIMIT", "READ_AT_ONCE", "Assembly", "Reader")
 
@@ -42,7 +43,7 @@ READ_AT_ONCE: Final = 524288
 
 _CHUNK: Final = 65536
 _BURST: Final = 4  # messages of one read
-_MOST_PENDING: Final = 32768  # bytes handed on before on_read_complete is called
+_MOST_PENDING: Final = 32768  # bytes handed on before a source is flushed
 _CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0, 1, 2, 8, 9, 10
 
 
@@ -164,39 +165,36 @@ class Reader:
         self._end()
         return []
 
-    def pull(
-        self,
-        descriptor: int,
-        on_read: Callable[[list[Any]], None],
-        on_read_complete: Callable[[], None] | None = None,
-    ) -> None:
+    def pull(self, descriptor: int, on_read: Callable[[list[Any]], None], source: Source | None = None) -> None:
         """``receive`` as long as messages come; what to do with them is ``on_read``'s.
 
         It is called when there are messages, and when :attr:`due` is set. While it works more may
         have come: that is seen for a small part of what waking up costs.
 
-        ``on_read_complete``, as Netty's channelReadComplete, is for what is best done once for all that
-        came: behind every read that brought few messages, and behind several that brought a burst of
-        them, when no more have followed or many bytes have.
+        A ``source`` takes the messages when nothing is due, and is flushed, as Netty's channelReadComplete,
+        when those are all for now: behind every read that brought few messages, and behind several that
+        brought a burst of them, when no more have followed or many bytes have.
         """
         pending = 0
         for _ in range(max(1, self.at_once // _CHUNK)):
             messages = self.receive(descriptor)
-            if messages or self.due:
+            if source is not None and messages and not self.due:
+                source.take(messages)
+            elif messages or self.due:
                 on_read(messages)
             more = len(messages) > 0
-            if on_read_complete is not None:
+            if source is not None:
                 pending += sum(len(message) + 1 for message in messages)
                 if len(messages) >= _BURST and pending < _MOST_PENDING and not self.over:
                     continue
                 if pending:
-                    on_read_complete()
+                    source.flush()
                     pending = 0
                     more = True
             if self.over or not more:
                 return
-        if on_read_complete is not None and pending:
-            on_read_complete()
+        if source is not None and pending:
+            source.flush()
 
     def take_pings(self) -> list[bytes]:
         """What the pings carried that have come since the last time: at most the last ``MAX_PINGS``."""

@@ -583,6 +583,13 @@ cdef class Router:
             slot.sub_type = <PyObject *> sub_type
         return at
 
+    cdef list route(self, list events, double now, int64_t account, const double *born, Routed *routed):
+        """``fan_out`` for what are events, in a list that nobody else has; returns what is ``Report.ready``.
+
+        ``born`` has the time of birth of each; NULL is now.
+        """
+        return offer_all(self, events, now, account, born, routed)
+
     cdef uint64_t *find(self, Event event, int64_t account) except NULL:
         """The set of rows that want the event; it is good until the next call."""
         cdef Py_ssize_t slot = self.kind_slot(event.kind, event.sub_type)

@@ -1,9 +1,9 @@
-"""The compiled writer, reader and poller; documented in their plain twins, ``_wire_py`` and what it imports."""
+"""The compiled writer, source, reader and poller; documented in their plain twins, ``_wire_py`` and what it imports."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Any, Final, final
 
-from napcore._dispatch import Outbox
+from napcore._dispatch import Event, Outbox, Router
 from napcore.types import Flushed
 
 CAN_POLL: Final[bool]
@@ -13,6 +13,7 @@ MAX_FRAGMENTS: Final[int]
 MAX_PINGS: Final[int]
 MESSAGE_LIMIT: Final[int]
 READ_AT_ONCE: Final[int]
+SLICE: Final[int]
 WINDOW_BYTES: Final[int]
 WINDOW_EVENTS: Final[int]
 
@@ -45,6 +46,28 @@ class Writer:
     def flush(self, now: float) -> Flushed: ...
     def pong(self, data: bytes) -> bool: ...
     def close(self) -> None: ...
+
+@final
+class Source:
+    account: int
+    gap: float
+    def __init__(
+        self,
+        router: Router,
+        *,
+        clock: Callable[[], float],
+        peek: Callable[[list[bytes]], list[Event]],
+        birth: Callable[[Event, int, float], float],
+        write: Callable[[list[Any]], object],
+        behind: Sized,
+        on_gap: Callable[[float], object],
+    ) -> None: ...
+    @property
+    def messages(self) -> int: ...
+    @property
+    def events(self) -> int: ...
+    def take(self, messages: list[bytes]) -> None: ...
+    def flush(self) -> None: ...
 
 @final
 class Assembly:
@@ -87,12 +110,7 @@ class Reader:
     def reads(self) -> int: ...
     def feed(self, data: bytes) -> list[Any]: ...
     def receive(self, descriptor: int) -> list[Any]: ...
-    def pull(
-        self,
-        descriptor: int,
-        on_read: Callable[[list[Any]], None],
-        on_read_complete: Callable[[], None] | None = None,
-    ) -> None: ...
+    def pull(self, descriptor: int, on_read: Callable[[list[Any]], None], source: Source | None = None) -> None: ...
     def take_pings(self) -> list[bytes]: ...
     def close(self) -> None: ...
 

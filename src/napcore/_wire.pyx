@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, auto_pickle=False
-"""The compiled writer and reader: gathered sends from an outbox into its socket, and messages out of one.
+"""The compiled wire: messages out of a socket, events out of those, and gathered sends into others' sockets.
 
 What everything here does is specified by its plain twin, ``_wire_py``.
 """
@@ -17,7 +17,7 @@ from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
 
-from napcore._dispatch cimport Outbox
+from napcore._dispatch cimport Event, Outbox, Routed, Router
 
 from napcore._dispatch import SIMD as _SIMD
 from napcore.types import Flushed
@@ -57,6 +57,7 @@ cdef extern from "_frame.h" nogil:
 CAN_WRITE = bool(NC_CAN_SEND)
 WINDOW_EVENTS = 64
 WINDOW_BYTES = 262144
+SLICE = 128
 
 cdef enum:
     DONE, MORE, BLOCKED, LOST, LATER  # as in Flushed
@@ -73,7 +74,7 @@ cdef enum:
     PARTS_PER_SEND = 1024  # what POSIX systems take at most
     PARTS = 4096  # in one slice
     FEW = 4  # links are written to without letting other threads run
-    LINKS = 128  # in one slice: the loop is held for half a millisecond
+    LINKS = 128  # in one slice, as SLICE
 
 cdef double PING_INTERVAL = 1.0
 cdef int SIMD_LEVEL = ("off", "sse2", "avx2").index(_SIMD)
@@ -448,6 +449,7 @@ cdef int64_t read_number(const uint8_t *data) noexcept:
     return <int64_t> number
 
 
+include "_source.pxi"
 include "_reader.pxi"
 include "_poller.pxi"
 
@@ -509,9 +511,14 @@ def flush_ready(list owners not None, double now):
     for their callers to look after: without a writer, with one that is held or has no descriptor,
     with a lane that wants its link closed, blocked, lost, or with more to write, be it later.
     """
+    return flush_owners(owners, now)
+
+
+cdef list flush_owners(list owners, double now):
+    """``flush_ready``, for whoever has the list to itself."""
     cdef list left = []
     cdef Slice *slice = take_slice()
-    cdef Py_ssize_t at = 0, total = len(owners)
+    cdef Py_ssize_t at = 0, total = PyList_GET_SIZE(owners)
     cdef int jobs = 0, parts, number, flushed, which = 0
     cdef Writer writer
     cdef Job *job

@@ -21,6 +21,7 @@ __all__ = (
     "MESSAGE_LIMIT",
     "READ_AT_ONCE",
     "SIMD",
+    "SLICE",
     "Assembly",
     "Buffer",
     "Event",
@@ -31,6 +32,7 @@ __all__ = (
     "Request",
     "Response",
     "Router",
+    "Source",
     "TextIndex",
     "Writer",
     "convert_event",
@@ -46,7 +48,6 @@ __all__ = (
     "peek_frame",
     "peek_request",
     "plain_text",
-    "runs",
     "sse_block",
 )
 
@@ -80,6 +81,7 @@ MAX_FRAGMENTS: Final = _wire.MAX_FRAGMENTS
 MESSAGE_LIMIT: Final = _wire.MESSAGE_LIMIT
 READ_AT_ONCE: Final = _wire.READ_AT_ONCE
 SIMD: Final = _core.SIMD
+SLICE: Final = _wire.SLICE
 Assembly = _wire.Assembly
 Buffer = _core.Buffer
 Event = _core.Event
@@ -90,6 +92,7 @@ Report = _core.Report
 Request = _core.Request
 Response = _core.Response
 Router = _core.Router
+Source = _wire.Source
 TextIndex = _text.TextIndex
 Writer = _wire.Writer
 convert_event = _core.convert_event
@@ -105,5 +108,4 @@ peek_batch = _core.peek_batch
 peek_frame = _core.peek_frame
 peek_request = _core.peek_request
 plain_text = _core.plain_text
-runs = _core.runs
 sse_block = _core.sse_block

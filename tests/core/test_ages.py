@@ -32,7 +32,7 @@ class Upstream:
 
     def age(self, delay: float = 0.0, **fields: object) -> float:
         """Of an event that was ``delay`` seconds on its way."""
-        (born,) = self.ages.births([event(self.now - delay + self.ahead, **fields)], 0, self.now)  # type: ignore[arg-type]
+        born = self.ages.birth(event(self.now - delay + self.ahead, **fields), 0, self.now)  # type: ignore[arg-type]
         return self.now - born
 
     def run(self, seconds: float, delay: float = 0.0, step: float = 1.0) -> list[float]:
@@ -71,14 +71,14 @@ def test_a_burst_of_three_minutes_is_aged_event_by_event(upstream: Upstream) -> 
     assert found[-1] <= 1.1
 
 
-def test_batches_and_milliseconds_and_missing_times() -> None:
+def test_milliseconds_and_missing_times() -> None:
     upstream = Upstream()
     upstream.run(10)
     now = upstream.now
     at = now + upstream.ahead
     events = [event(at), event(at - 40), event((at - 20) * 1000), event(None), event(0), event(-5)]
-    assert [now - born for born in upstream.ages.births(events, 0, now)] == pytest.approx([0, 40, 20, 0, 0, 0], abs=1.0)
-    assert upstream.ages.births([], 0, now) == []
+    found = [now - upstream.ages.birth(one, 0, now) for one in events]
+    assert found == pytest.approx([0, 40, 20, 0, 0, 0], abs=1.0)
 
 
 @pytest.mark.parametrize("step", [86400, -86400, 3600, 40, -30, -3600, -3700])
@@ -171,9 +171,9 @@ def test_accounts_are_apart_and_the_links_account_stands_in() -> None:
     upstream = Upstream()
     upstream.run(20)
     at = upstream.now + upstream.ahead - 50
-    (born,) = upstream.ages.births([event(at, self_id=10002)], 0, upstream.now)
+    born = upstream.ages.birth(event(at, self_id=10002), 0, upstream.now)
     assert born == upstream.now
-    (born,) = upstream.ages.births([event(at, self_id=None)], 10001, upstream.now)
+    born = upstream.ages.birth(event(at, self_id=None), 10001, upstream.now)
     assert upstream.now - born == pytest.approx(50, abs=1.0)
 
 
@@ -182,7 +182,7 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     found = Ages()
     for self_id in (1, 2, 3):
         for time in (1000, 900):
-            (born,) = found.births([event(time, self_id=self_id)], 0, 50.0)
+            born = found.birth(event(time, self_id=self_id), 0, 50.0)
             assert born == (50.0 if time == 1000 or self_id == 3 else -50.0)
 
 
@@ -190,5 +190,5 @@ def test_times_of_any_size() -> None:
     found = Ages()
     for time in (1, 99_999_999_999, 100_000_000_000, (1 << 63) - 1):
         raw = orjson.dumps({"post_type": "notice", "time": time})
-        (born,) = found.births([Event.from_dict(orjson.loads(raw))], 0, 50.0)
+        born = found.birth(Event.from_dict(orjson.loads(raw)), 0, 50.0)
         assert born <= 50.0

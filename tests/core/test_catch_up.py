@@ -40,7 +40,7 @@ class Scene:
         )
 
     def take_in(self, events: list[Event]) -> None:
-        self.hub.route(events, born=self.ages.births(events, 0, self.now))
+        self.hub.route(events, born=[self.ages.birth(event, 0, self.now) for event in events])
 
     def write(self) -> None:
         for name, client in self.hub.clients.items():

@@ -279,7 +279,8 @@ def test_a_batch_is_taken_apart_in_order(core: Any) -> None:
         text(self_id=3, message_id=6),
         text(message_id=7),
     ]
-    events = core.peek_batch(messages, known, {"meta_event.heartbeat", "notice.bot_offline"}, other)
+    telling = {"meta_event.heartbeat", "notice.bot_offline"}
+    events = core.peek_batch(known, telling, (), other, messages)
     assert [event.message_id for event in events] == [1, 2, 3, 4, 5, 6, 7]
     assert [event.raw for event in events] == [messages[at] for at in (0, 1, 5, 6, 7, 8, 9)]
     assert isinstance(seen[0], BadEvent)
@@ -287,7 +288,30 @@ def test_a_batch_is_taken_apart_in_order(core: Any) -> None:
     assert isinstance(seen[1], core.Response)
     assert [item.kind for item in seen[2:4]] == ["meta_event.heartbeat", "notice.bot_offline"]
     assert [item.message_id for item in seen[4:]] == [4, 6, 7]
-    assert core.peek_batch([], known, set(), other) == []
+    assert core.peek_batch(known, set(), (), other, []) == []
+
+
+def test_in_doubt_no_event_of_a_batch_is_like_any_other(core: Any) -> None:
+    def text(number: int) -> bytes:
+        return orjson.dumps({"self_id": 1, "post_type": "message", "message_type": "group", "message_id": number})
+
+    seen: list[int] = []
+    doubts: tuple[dict[int, int], set[int]] = ({}, set())
+
+    def other(item: Any) -> bool:
+        seen.append(item.message_id)
+        if item.message_id == 3:
+            doubts[1].clear()
+        return True
+
+    assert len(core.peek_batch({1}, set(), doubts, other, [text(1), text(2)])) == 2
+    assert seen == []
+    doubts[1].add(7)
+    found = core.peek_batch({1}, set(), doubts, other, [text(number) for number in range(1, 6)])
+    assert ([event.message_id for event in found], seen) == ([1, 2, 3, 4, 5], [1, 2, 3])
+    doubts[0][8] = 8
+    core.peek_batch({1}, set(), doubts, other, [text(6)])
+    assert seen == [1, 2, 3, 6]
 
 
 def test_a_batch_stops_where_the_other_raises(core: Any) -> None:
@@ -295,26 +319,6 @@ def test_a_batch_stops_where_the_other_raises(core: Any) -> None:
         raise RuntimeError(repr(item))
 
     with pytest.raises(RuntimeError, match="Response"):
-        core.peek_batch([b"{}"], {1}, set(), other)
+        core.peek_batch({1}, set(), (), other, [b"{}"])
     with pytest.raises(TypeError):
-        core.peek_batch([7], {1}, set(), other)
-
-
-def test_runs_of_what_came_together(core: Any) -> None:
-    def event(self_id: int, kind: str, time: int) -> Any:
-        return core.peek(orjson.dumps({"self_id": self_id, "post_type": kind, "time": time}))
-
-    one, two, three, four = (
-        event(1, "message", 5),
-        event(1, "notice", 5),
-        event(1, "notice", 6),
-        event(2, "notice", 6),
-    )
-    assert core.runs([]) == []
-    assert core.runs([one]) == [(one, 1)]
-    again = event(1, "message", 5)
-    found = core.runs([one, again, two, three, three, four, four, four, one])
-    assert found == [(one, 2), (two, 1), (three, 2), (four, 3), (one, 1)]
-    assert found[0][0] is one
-    with pytest.raises((TypeError, AttributeError)):
-        core.runs([one, 7])
+        core.peek_batch({1}, set(), (), other, [7])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import socket
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -319,20 +320,25 @@ def test_what_comes_in_one_piece_is_completed_once(wire: Any) -> None:
         told: list[Any] = []
         follow: list[bytes] = []
 
-        def take(messages: list[bytes]) -> None:
-            told.append(len(messages))
-            reader.due = False
-            if follow:
-                far.sendall(follow.pop(0))
+        class Taker:
+            def take(self, messages: list[bytes]) -> None:
+                told.append(len(messages))
+                if follow:
+                    far.sendall(follow.pop(0))
 
-        def complete() -> None:
-            told.append("complete")
+            def flush(self) -> None:
+                told.append("complete")
+
+        def on_read(messages: list[bytes]) -> None:
+            assert reader.due
+            reader.due = False
+            told.append([len(messages)])
 
         def pulled(data: bytes, *others: bytes) -> list[Any]:
             told.clear()
             follow[:] = others
             far.sendall(data)
-            reader.pull(near.fileno(), take, complete)
+            reader.pull(near.fileno(), on_read, Taker())
             return told[:]
 
         alone, burst = encode(b"x"), encode(*[b"x" * 600] * 16)
@@ -343,9 +349,10 @@ def test_what_comes_in_one_piece_is_completed_once(wire: Any) -> None:
         assert pulled(burst, burst[:9000], burst[9000:]) == [16, 14, 2, "complete"]
         assert pulled(burst, *[burst] * 4) == [16, 16, 16, 16, "complete", 16, "complete"], "it does not go on for ever"
         assert pulled(encode((PONG, b"12345678"))) == []
-        assert pulled(encode((PING, b"?"))) == [0]
-        assert pulled(burst, encode((PING, b"?"))) == [16, 0, "complete"]
-        assert pulled(burst, burst, encode((CLOSE, b""))) == [16, 16, 0, "complete"]
+        assert pulled(encode((PING, b"?"))) == [[0]]
+        assert pulled(burst, encode((PING, b"?"))) == [16, [0], "complete"]
+        assert pulled(burst + encode((PING, b"?"))) == [[16], "complete"]
+        assert pulled(burst, burst, encode((CLOSE, b""))) == [16, 16, [0], "complete"]
         assert reader.over
 
 
@@ -357,5 +364,6 @@ def test_whatever_a_turn_brings_is_completed_in_it(wire: Any) -> None:
         reader = wire.Reader(False, at_once=1000)
         got: list[Any] = []
         far.sendall(encode(*[b"x" * 98] * 25))
-        reader.pull(near.fileno(), lambda messages: got.append(len(messages)), lambda: got.append("complete"))
+        taker = SimpleNamespace(take=lambda messages: got.append(len(messages)), flush=lambda: got.append("complete"))
+        reader.pull(near.fileno(), got.extend, taker)
         assert got == [10, "complete"]

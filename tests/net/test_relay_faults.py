@@ -12,8 +12,8 @@ from websockets.frames import Opcode
 
 import napcore.net.api
 import napcore.net.relay
-import napcore.net.traffic
 from napcore import Config, Relay
+from napcore.net.traffic import Traffic
 from napcore.testing import RecordingClient, Simulator
 
 
@@ -171,8 +171,8 @@ async def test_a_fault_on_any_link_sets_failed_and_spares_the_host(
         relay.publish(message(0))
         if role == "forward":
             await relay.add_upstream(await sim.listen()).ready()
-            monkeypatch.setattr(napcore.net.traffic, "peek_batch", raising)
-            await sim.emit(sim.events.next())
+            monkeypatch.setattr(Traffic, "take_other", raising)
+            await sim.emit(sim.events.heartbeat(30.0))
         elif role == "dialled client":
             relay.add_client("bot", await bot.listen())
             await bot.wait_for(lambda: len(bot.meta) == 1)
@@ -181,7 +181,7 @@ async def test_a_fault_on_any_link_sets_failed_and_spares_the_host(
         else:
             headers = {"X-Self-ID": "10001"} if role == "reverse" else {}
             async with dial(listener, "/api" if role == "api" else "/", headers) as peer:
-                monkeypatch.setattr(napcore.net.traffic, "peek_batch", raising)
+                monkeypatch.setattr(Traffic, "take_other", raising)
                 monkeypatch.setattr(napcore.net.api, "peek_request", raising)
                 await peer.send(request)
                 assert all(frame.opcode is not Opcode.BINARY for frame in await peer.rest())

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from websockets.frames import Frame, Opcode
 
@@ -323,3 +324,22 @@ async def test_a_url_with_a_token_is_never_shown(caplog: pytest.LogCaptureFixtur
         sim.links[0].abort()
         await until(lambda: "next try" in caplog.text)
     assert "canary" not in caplog.text
+
+
+async def test_what_was_counted_stays_counted_when_an_upstream_goes(until: Any) -> None:
+    async with Simulator(10001, heartbeat=math.inf) as sim, Relay() as relay:
+        upstream = relay.add_upstream(await sim.listen())
+        await upstream.ready()
+        for number in range(3):
+            await sim.emit(sim.events.group_message(5, message=str(number)))
+        await until(lambda: relay.statistics().received == 4)
+        found = []
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(upstream.aclose)
+            while upstream.links:
+                found.append(relay.statistics())
+                await anyio.lowlevel.checkpoint()
+        found.append(relay.statistics())
+        assert [one.received for one in found] == [4] * len(found)
+        assert found[-1].upstreams == ()
+        assert upstream.received == 4

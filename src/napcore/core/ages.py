@@ -12,7 +12,7 @@ import math
 from collections import deque
 from typing import Final
 
-from napcore.dispatch import Event, runs
+from napcore.dispatch import Event
 
 __all__ = ("Ages",)
 
@@ -38,9 +38,6 @@ PAUSE: Final = 60.0
 MOST_CLOCKS: Final = 16384
 """Kinds of events, of all accounts, that are aged; any more are not."""
 
-SOON: Final = 0.02
-"""Seconds; an answer that is no older will do."""
-
 _MILLISECONDS: Final = 100_000_000_000
 """From here on a time is in milliseconds: in seconds it would be the year 5138."""
 
@@ -60,25 +57,12 @@ class Ages:
 
     def __init__(self) -> None:
         self._clocks: dict[tuple[int, str | None], _Clock] = {}
-        self._asked: tuple[object, ...] = ()  # about last, when, and the answer
-        self._asked_at = self._age = 0.0
 
-    def births(self, events: list[Event], account: int, now: float) -> list[float]:
-        """When each of these events happened that have come ``now``, in seconds of that clock.
+    def birth(self, event: Event, account: int, now: float) -> float:
+        """When an event happened that has come ``now``, in seconds of that clock.
 
         One without a time has happened now. ``account`` stands in for a missing ``self_id``.
         """
-        born: list[float] = []
-        # Those that came together are mostly of one kind and one second, and a clock that is soon asked the same
-        # again would answer the same.
-        for event, count in runs(events):
-            asked = event.self_id or account, event.kind, event.time
-            if asked != self._asked or not 0 <= now - self._asked_at < SOON:
-                self._asked, self._asked_at, self._age = asked, now, now - self._birth(event, account, now)
-            born += [now - self._age] * count
-        return born
-
-    def _birth(self, event: Event, account: int, now: float) -> float:
         time = event.time
         if not time or time < 0:
             return now

@@ -2,7 +2,7 @@
 
 A request: ``ClientLink.take_requests`` -> :meth:`Api.take_request` -> :meth:`Api.forward` (whose
 account, ``_async`` and ``_rate_limited``, calls that share an answer) -> ``Calls.forward`` -> pacing
--> the upstream's ``RequestLane``. Its answer: ``Traffic.take_batch`` -> :meth:`Api.take_answer` ->
+-> the upstream's ``RequestLane``. Its answer: ``Traffic.take_other`` -> :meth:`Api.take_answer` ->
 ``Calls.answer`` -> the asking link. Nothing on these paths waits; what is paced is held in between,
 and sent on by a task of its own.
 """

@@ -13,7 +13,7 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import ByteStream, TaskGroup
 
-from napcore.dispatch import Outbox, Writer, frame, masked_frame
+from napcore.dispatch import Outbox, Source, Writer, frame, masked_frame
 from napcore.net.catch_up import CatchUp
 from napcore.net.lane import CHUNK, Lane
 from napcore.net.receiver import Receiver, make_reader, why_closed
@@ -47,8 +47,8 @@ class Link:
     side, control frames included, so that no frame is torn or overtaken inside. A stream's send
     that is cancelled or takes too long ends the connection: nothing follows half a frame.
 
-    ``on_messages`` is called with the text messages of each read, ``on_read_complete`` when those are all
-    for now; neither may wait.
+    ``on_messages`` is called with the text messages of each read; it may not wait. Those from an upstream
+    go into a ``source``, which ``on_messages`` then feeds as well.
     ``stall_limit`` is how many seconds the peer may take nothing while something waits;
     ``max_in_flight`` is ``Writer``'s. ``client`` says which role is ours. ``early`` is what came
     behind the handshake.
@@ -63,7 +63,7 @@ class Link:
         *,
         client: bool,
         early: bytes = b"",
-        on_read_complete: Callable[[], None] | None = None,
+        source: Source | None = None,
         stall_limit: float = math.inf,
         max_in_flight: float | None = None,
     ) -> None:
@@ -104,7 +104,7 @@ class Link:
         self._catch_up = CatchUp(self.writer, self.flush) if self.writer is not None else None
         self._reader = make_reader(masked=not client, writer=self.writer)
         descriptor = self.writer.descriptor if self.writer is not None else -1
-        self._receiver = Receiver(stream, self._reader, descriptor, self._take, on_read_complete, early=early)
+        self._receiver = Receiver(stream, self._reader, descriptor, self._take, source, early=early)
         bound_buffers(stream)
 
     @property

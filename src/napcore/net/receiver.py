@@ -17,7 +17,7 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import ByteStream
 
-from napcore.dispatch import CAN_POLL, CAN_READ, Assembly, Reader, Writer
+from napcore.dispatch import CAN_POLL, CAN_READ, Assembly, Reader, Source, Writer
 from napcore.net.pool import Member, pool, readable_waiter, watch_descriptor
 from napcore.net.reference import ReferenceReader
 from napcore.net.sockets import own_descriptor
@@ -87,7 +87,7 @@ class MessageReader(Protocol):
         self,
         descriptor: int,
         on_read: Callable[[list[bytes]], None],
-        on_read_complete: Callable[[], None] | None = None,
+        source: Source | None = None,
         /,
     ) -> None:
         """The same for what a socket has."""
@@ -132,7 +132,7 @@ class Receiver:
     """Reads a link's connection until it ends.
 
     ``on_read`` is called with the messages that came, and without any when the reader has something
-    due; ``on_read_complete`` is ``Reader.pull``'s; neither may wait. ``early`` is what has been read already.
+    due; it may not wait. ``source`` is ``Reader.pull``'s. ``early`` is what has been read already.
     ``descriptor`` is one of our own for the stream's socket, -1 if there is none to borrow: then the
     receiver has one of its own as long as it runs.
     """
@@ -143,7 +143,7 @@ class Receiver:
         reader: MessageReader,
         descriptor: int,
         on_read: Callable[[list[bytes]], None],
-        on_read_complete: Callable[[], None] | None = None,
+        source: Source | None = None,
         *,
         early: bytes = b"",
     ) -> None:
@@ -152,7 +152,7 @@ class Receiver:
         self._descriptor = descriptor
         self._early = early
         self._on_read = on_read
-        self._on_read_complete = on_read_complete
+        self._source = source
         self._failure: BaseException | None = None
         self._over = False
         self._done: anyio.Event | None = None  # for whoever waits for that
@@ -235,7 +235,7 @@ class Receiver:
         wait_readable = readable_waiter()
         while not self._over:
             await wait_readable(self._descriptor)
-            self._reader.pull(self._descriptor, self._on_read, self._on_read_complete)
+            self._reader.pull(self._descriptor, self._on_read, self._source)
             if self._reader.ended:
                 return
 
@@ -249,12 +249,12 @@ class Receiver:
 
     def _feed(self, data: bytes) -> None:
         self._on_read(self._reader.feed(data))
-        if self._on_read_complete is not None:
-            self._on_read_complete()
+        if self._source is not None:
+            self._source.flush()
 
     def _pull(self) -> None:
         try:
-            self._reader.pull(self._descriptor, self._on_read, self._on_read_complete)
+            self._reader.pull(self._descriptor, self._on_read, self._source)
         except BaseException as error:
             self._fail(error)
         if self._reader.ended:

@@ -18,7 +18,7 @@ from websockets.protocol import Protocol, State
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
-from napcore.dispatch import MAX_FRAGMENTS, MESSAGE_LIMIT, READ_AT_ONCE, Writer
+from napcore.dispatch import MAX_FRAGMENTS, MESSAGE_LIMIT, READ_AT_ONCE, Source, Writer
 
 __all__ = ("ReferenceReader",)
 
@@ -80,14 +80,14 @@ class ReferenceReader:
         self,
         descriptor: int,
         on_read: Callable[[list[bytes]], None],
-        on_read_complete: Callable[[], None] | None = None,
+        source: Source | None = None,
     ) -> None:
         """``receive``, and hand on what it brought."""
         messages = self.receive(descriptor)
         if messages or self.due:
             on_read(messages)
-            if on_read_complete is not None:
-                on_read_complete()
+            if source is not None:
+                source.flush()
 
     def take_pings(self) -> list[bytes]:
         """What the pings carried that have come since the last time."""

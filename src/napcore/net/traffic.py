@@ -1,10 +1,10 @@
 """The path of an event through a relay, and the fork where answers leave it.
 
-An event: ``UpstreamLink.take`` -> :meth:`Traffic.take_batch` (peek, account) -> ``Hub.route`` (match,
-encode, offer: ``napcore._dispatch_py`` is the readable form) -> :meth:`Traffic.flush`, when no more has
-come -> ``flush_ready`` (``napcore._wire_py``), which writes to all links at once; ``Session.flush`` ->
-``Link`` where that is not the end of it. An answer: :meth:`Traffic.take_batch` -> ``Api``, where requests
-come along too. Nothing here waits.
+An event: ``Reader.pull`` -> ``Source.take`` (peek, match, encode, offer: ``napcore._dispatch_py`` is the
+readable form) -> ``Source.flush``, when no more has come, which writes to all links at once
+(``napcore._wire_py``); ``Session.flush`` -> ``Link`` where that is not the end of it. What is no event, or
+not one like any other: ``Source.take`` -> :meth:`Traffic.take_other`. An answer: from there to ``Api``,
+where requests come along too. Nothing here waits.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from napcore.core.onebot import OWN_META
 from napcore.core.pacing import SendRate
 from napcore.core.seldom import Seldom
 from napcore.core.stats import ClientStatistics, LossReport, RelayStatistics, add_up
-from napcore.dispatch import Event, Report, Response, flush_ready, peek_batch
+from napcore.dispatch import SLICE, Event, Report, Response, Source, flush_ready, peek_batch
 from napcore.errors import BadEvent
 from napcore.net.accounts import Accounts
 from napcore.net.api import Api
@@ -45,9 +46,6 @@ TICK = 1.0
 
 LOOKS = 32
 """Links that are looked at before other tasks have their turn: most are sent a ping."""
-
-SLICE = 128
-"""Links that are written to before other tasks have their turn: half a millisecond."""
 
 TELLING = OWN_META | {"notice.bot_offline"}
 """Kinds that say something of their upstream."""
@@ -82,8 +80,10 @@ class Traffic:
         self.ages = Ages()
         self.dedup = Dedup()
         self.subscriptions: list[Subscription] = []
+        self.uplinks: set[UpstreamLink] = set()
+        """Every open link of an upstream."""
         self.received = 0
-        """Events that came from upstreams and publishers."""
+        """Events that came from publishers, and from upstream links that have ended."""
         self.invalid = 0
         """Frames that were not valid, dropped on arrival; binary ones are added when their link ends."""
         self.consumed = 0
@@ -91,22 +91,24 @@ class Traffic:
         self.left = add_up()
         """The ledgers of all subscriptions that have ended, added up."""
         self._relay = relay
-        self._ready: list[Any] = []  # owners that the read under way has brought something for
         self._unwritten: dict[Any, None] = {}  # owners that a task of its own writes to, in order
         self._losses = LossReport()
         self._closed: dict[int, int] = {}
         self._told_invalid, self._told_full = Seldom(), Seldom()
 
-    def take_batch(self, messages: list[bytes], link: UpstreamLink) -> None:
-        """What one read from an upstream brought: events to queue for everyone who wants them, answers to hand back."""
-        self._look_at(link)
-        events = peek_batch(messages, link.ordinary, TELLING, link.take_other)
-        if events:
-            self.received += len(events)
-            account = link.account
-            born = self.ages.births(events, account, self.hub.clock())
-            ready = self.hub.route(events, account=account, born=born).ready
-            self._ready = list(dict.fromkeys([*self._ready, *ready])) if self._ready else ready
+    def source(self, link: UpstreamLink) -> Source:
+        """What the messages of an upstream's link go into; what is ordinary among them is routed without a look."""
+        # As long as some events may come by two links, or tell that an account is back, none is.
+        doubts = self.dedup.accounts, self.accounts.offline
+        return Source(
+            self.hub.router,
+            clock=self.hub.clock,
+            peek=partial(peek_batch, link.self_ids, TELLING, doubts, lambda item: self.take_other(link, item)),
+            birth=self.ages.birth,
+            write=self._write,
+            behind=self._unwritten,
+            on_gap=link.disturb,
+        )
 
     def take_other(self, link: UpstreamLink, item: Event | Response | BadEvent) -> bool:
         """Something that is not to be routed without a look at it; whether it is to be routed."""
@@ -121,15 +123,7 @@ class Traffic:
             self.see_account(self_id, link)
         if item.kind in TELLING or self.accounts.offline:
             self._take_news(item, self_id or link.account, link)
-        self._look_at(link)
         return not (self.dedup.accounts and self.dedup.repeated(item, self_id or link.account, link, time.monotonic()))
-
-    def _look_at(self, link: UpstreamLink) -> None:
-        """Say which accounts' events need no look: none while some may come twice, or tell that an account is back."""
-        if self.dedup.accounts or self.accounts.offline:
-            link.ordinary.clear()
-        elif len(link.ordinary) != len(link.self_ids):
-            link.ordinary.update(link.self_ids)
 
     def _take_news(self, event: Event, account: int, link: UpstreamLink) -> None:
         """What an event says of its upstream and of the account."""
@@ -199,18 +193,15 @@ class Traffic:
 
     def lose_upstream(self, link: UpstreamLink) -> None:
         """An upstream link is gone: its calls are answered, its accounts are offline or on another link."""
-        self.flush()  # what it brought before it failed
+        self.uplinks.discard(link)
+        link.source.flush()  # what it brought before it failed
+        self.received += link.source.events
         self.accounts.lose(link)
         for self_id in link.self_ids:
             self.dedup.links(self_id, len(self.accounts.links(self_id)), time.monotonic())
         self.invalid += link.link.binary
         self.api.lose(link)
         link.upstream.changed()
-
-    def flush(self) -> None:
-        """Start sending what upstreams brought: what came in one piece goes out in one piece."""
-        ready, self._ready = self._ready, []
-        self._write(ready)
 
     def _write(self, owners: list[Any]) -> None:
         """Write to all of them, now or, where there are many, soon."""
@@ -220,7 +211,7 @@ class Traffic:
         for owner in flush_ready(owners[:SLICE], time.monotonic()):
             owner.flush()
         if len(owners) > SLICE:
-            self._unwritten = dict.fromkeys(islice(owners, SLICE, None))
+            self._unwritten.update(dict.fromkeys(islice(owners, SLICE, None)))
             self._relay.start("the rest of a flush", self._write_rest)
 
     async def _write_rest(self) -> None:
@@ -246,11 +237,10 @@ class Traffic:
         """A snapshot of what is counted here."""
         sessions = tuple(session.statistics() for session in self.clients.sessions())
         local = tuple(subscription.statistics() for subscription in self.subscriptions)
-        binary = sum(link.link.binary for upstream in upstreams for link in upstream.links)
         return RelayStatistics(
             uptime=0.0,
-            received=self.received,
-            invalid=self.invalid + binary,
+            received=self.received + sum(link.source.events for link in self.uplinks),
+            invalid=self.invalid + sum(link.link.binary for link in self.uplinks),
             consumed=self.consumed,
             memory=self.hub.router.memory,
             accounts=self.accounts.statistics(),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -57,8 +56,6 @@ class Upstream:
         self.name = public_url(url) if url else f"reverse {self_id}"
         self.down = "connecting" if url else "absent"
         """Its state while it has no link."""
-        self.received = 0
-        """Frames that came from it."""
         self.connects = 0
         """Links it has had."""
         self.links: list[UpstreamLink] = []
@@ -71,6 +68,7 @@ class Upstream:
         self.scope: anyio.CancelScope | None = None
         """Around the task that dials, where we dial."""
         self.relay = relay
+        self._received = 0  # by links that have ended
         self._seen: set[int] = set()
         self._change = anyio.Event()
 
@@ -87,6 +85,16 @@ class Upstream:
     def self_ids(self) -> frozenset[int]:
         """Accounts seen on it."""
         return frozenset(self._seen)
+
+    @property
+    def received(self) -> int:
+        """Messages that came from it."""
+        return self._received + sum(link.source.messages for link in self.links)
+
+    def lose(self, link: UpstreamLink) -> None:
+        """``link`` has ended."""
+        self.links.remove(link)
+        self._received += link.source.messages
 
     async def ready(self, timeout: float = 10.0) -> None:
         """Wait until it is connected and an account of it is known; ``timeout`` in seconds.
@@ -171,11 +179,6 @@ class UpstreamLink:
         self.lane = RequestLane(masked=masked)
         self._calls = calls
         self.self_ids: set[int] = set()
-        self.account = upstream.self_id or 0
-        """What stands in for a missing ``self_id``; 0 when unknown."""
-        self.ordinary: set[int] = set()
-        """Those of them whose events are routed without a look."""
-        self.take_other = partial(relay.traffic.take_other, self)
         self.link: Link
         self.liveness = Liveness(0.0, patient=True)
         self.refused = False
@@ -183,23 +186,32 @@ class UpstreamLink:
         self._relay = relay
         self._masked = masked
         self._probe = Probe()
-        self._took_at = time.monotonic()
+        self.source = relay.traffic.source(self)
+        """What its messages go into."""
+        self.source.account = upstream.self_id or 0
 
     @property
     def calls(self) -> bool:
         """Whether calls can be sent on it now."""
         return self._calls and self.link.open
 
+    @property
+    def account(self) -> int:
+        """What stands in for a missing ``self_id``; 0 when unknown."""
+        return self.source.account
+
     def see(self, self_id: int) -> None:
         """An account's first sign on it."""
         self.self_ids.add(self_id)
         if self.upstream.self_id is None:
-            self.account = self_id if len(self.self_ids) == 1 else 0
+            self.source.account = self_id if len(self.self_ids) == 1 else 0
 
     async def run(self, link: Link) -> None:
         """Serve ``link`` until it ends; then every call on it is answered with a failure."""
         self.link = link
         upstream, relay = self.upstream, self._relay
+        relay.traffic.hub.check_thread()
+        relay.traffic.uplinks.add(self)
         upstream.links.append(self)
         upstream.connects += 1
         upstream.trouble = ""
@@ -216,19 +228,10 @@ class UpstreamLink:
                 await link.run()
                 tg.cancel_scope.cancel()
         finally:
-            upstream.links.remove(self)
+            upstream.lose(self)
             relay.traffic.count_end(link)
             upstream.down = "connecting" if upstream.url and not upstream.retired else "absent"
             relay.traffic.lose_upstream(self)
-
-    def take(self, messages: list[bytes]) -> None:
-        """What one read brought."""
-        self.upstream.received += len(messages)
-        now = time.monotonic()
-        if now - self._took_at > self.liveness.gap:
-            self._disturb(now)
-        self._took_at = now
-        self._relay.traffic.take_batch(messages, self)
 
     def turned_down(self, response: Response) -> bool:
         """Whether ``response`` is NapCat's refusal of our token; it closes without a code after it."""
@@ -246,6 +249,7 @@ class UpstreamLink:
     def beat(self, event: Event) -> None:
         """A heartbeat came."""
         self.liveness.beat(interval_of(event.data))
+        self.source.gap = self.liveness.gap
 
     def doubt(self) -> None:
         """Another link of its account has come: this one has to show that it is alive."""
@@ -289,10 +293,10 @@ class UpstreamLink:
             if self._probe.stuck:
                 self.suspect(now)
             if self.liveness.stalled:
-                self._disturb(now)
+                self.disturb(now)
 
-    def _disturb(self, now: float) -> None:
-        # What comes now may be minutes of chat at once; so may the replies.
+    def disturb(self, now: float) -> None:
+        """It was silent for long: what comes now may be minutes of chat at once, and so may the replies."""
         for self_id in self.self_ids:
             self._relay.traffic.api.pacing.disturb(self_id, now)
 

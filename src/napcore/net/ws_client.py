@@ -36,10 +36,10 @@ async def dial_upstream(upstream: Upstream) -> None:
             upstream.name,
             dialled.stream,
             uplink.lane,
-            uplink.take,
+            uplink.source.take,
             client=True,
             early=dialled.early,
-            on_read_complete=upstream.relay.traffic.flush,
+            source=uplink.source,
         )
         link.stall_limit = stall_limit(link.loopback)
         watch_peer(dialled.stream, remote=not link.loopback, patience=UPSTREAM_PATIENCE)

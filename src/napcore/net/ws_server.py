@@ -243,10 +243,10 @@ class Listener:
             upstream.name,
             stream,
             uplink.lane,
-            uplink.take,
+            uplink.source.take,
             client=False,
             early=early,
-            on_read_complete=relay.traffic.flush,
+            source=uplink.source,
         )
         link.stall_limit = stall_limit(link.loopback)
         watch_peer(stream, remote=not link.loopback, patience=UPSTREAM_PATIENCE)
