@@ -73,7 +73,7 @@ cdef enum:
     UNCONFIRMED_BYTES = 262144
     PARTS_PER_SEND = 1024  # what POSIX systems take at most
     PARTS = 4096  # in one slice
-    FEW = 4  # links are written to without letting other threads run
+    FEW = 8  # links whose frames are staged before the first of them is written to
     LINKS = 128  # in one slice, as SLICE
 
 cdef double PING_INTERVAL = 1.0
@@ -519,7 +519,7 @@ cdef list flush_owners(list owners, double now):
     cdef list left = []
     cdef Slice *slice = take_slice()
     cdef Py_ssize_t at = 0, total = PyList_GET_SIZE(owners)
-    cdef int jobs = 0, parts, number, flushed, which = 0
+    cdef int jobs = 0, most, parts, number, flushed, which = 0
     cdef Writer writer
     cdef Job *job
     cdef Job *before
@@ -527,7 +527,9 @@ cdef list flush_owners(list owners, double now):
         while at < total:
             jobs = parts = 0
             before = NULL
-            while at < total and jobs < LINKS and parts <= PARTS - PARTS_PER_SEND:
+            # Many at a time only where they may share pages: until then the first would wait for the last.
+            most = FEW
+            while at < total and jobs < most and parts <= PARTS - PARTS_PER_SEND:
                 owner = owners[at]
                 at += 1
                 found = owner.writer
@@ -545,6 +547,8 @@ cdef list flush_owners(list owners, double now):
                     Py_INCREF(writer)
                     job.owner = at - 1
                     jobs += 1
+                    if jobs == FEW and slice.jobs[0].size >= NC_PAGES_LEAST:
+                        most = LINKS
                     if job.first == parts:
                         parts += job.count + 1  # and a tail
                         if job.frames:
@@ -553,6 +557,7 @@ cdef list flush_owners(list owners, double now):
                 elif writer.outlook(now) == LATER and not writer.waking:
                     left.append(owner)
             slice.copied.count = 0
+            # Other threads are let run only while much is written: whoever takes its turn keeps it for 5 ms.
             if jobs <= FEW:
                 send_jobs(slice, jobs)
             else:
