@@ -185,6 +185,8 @@ def problems(package: Path) -> list[str]:
         parent = module if path.stem == "__init__" else module.rpartition(".")[0]
         read = cython_imports if path.suffix in {".pyx", ".pxd", ".pxi"} else python_imports
         for found in read(path.read_text("utf-8"), parent):
+            if path.suffix == ".pyi":
+                found = found._replace(type_checking=True)  # nothing else reads it
             if found.module.split(".")[0] == OF_FRAMEWORKS.get(module):
                 continue
             if read is cython_imports and found.module.split(".")[0] in CYTHON:
@@ -313,6 +315,7 @@ def test_a_planted_import_is_found(tmp_path: Path, file: str, code: str, expecte
         ("testing/a.py", "import anyio\nfrom napcore.net.link import Link"),
         ("testing/fixtures.py", "import pytest"),
         ("net/a.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from typing_extensions import Unpack"),
+        ("_wire.pyi", "from typing_extensions import disjoint_base"),
         (
             "edge/a.py",
             "import msgspec\nfrom napcore.testing import simulator\ndef f():\n    import asyncio\n    import nonebot",
