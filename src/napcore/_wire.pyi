@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sized
 from typing import Any, Final, final
 
+from typing_extensions import disjoint_base
+
 from napcore._dispatch import Event, Outbox, Router
 from napcore.types import Flushed
 
@@ -46,6 +48,10 @@ class Writer:
     def flush(self, now: float) -> Flushed: ...
     def pong(self, data: bytes) -> bool: ...
     def close(self) -> None: ...
+
+@disjoint_base
+class Owner:
+    writer: Writer | None
 
 @final
 class Source:

@@ -435,6 +435,12 @@ cdef class Writer:
         return LATER if lane.pause_at(now) > 0 else MORE
 
 
+cdef class Owner:
+    """Who has an outbox, such as ``Report.ready`` lists, and a writer that ``flush_ready`` finds at once."""
+
+    cdef public object writer
+
+
 cdef void write_number(uint8_t *out, int64_t number) noexcept:
     cdef int at
     for at in range(8):
@@ -532,7 +538,7 @@ cdef list flush_owners(list owners, double now):
             while at < total and jobs < most and parts <= PARTS - PARTS_PER_SEND:
                 owner = owners[at]
                 at += 1
-                found = owner.writer
+                found = (<Owner> owner).writer if isinstance(owner, Owner) else owner.writer
                 if type(found) is not Writer:
                     left.append(owner)
                     continue

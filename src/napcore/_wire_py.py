@@ -13,7 +13,7 @@ from __future__ import annotations
 from napcore._poller_py import CAN_POLL, Poller
 from napcore._reader_py import CAN_READ, MAX_FRAGMENTS, MAX_PINGS, MESSAGE_LIMIT, READ_AT_ONCE, Assembly, Reader
 from napcore._source_py import SLICE, Source
-from napcore._writer_py import CAN_WRITE, WINDOW_BYTES, WINDOW_EVENTS, Writer, flush_ready
+from napcore._writer_py import CAN_WRITE, WINDOW_BYTES, WINDOW_EVENTS, Owner, Writer, flush_ready
 
 __all__ = (
     "CAN_POLL",
@@ -27,6 +27,7 @@ __all__ = (
     "WINDOW_BYTES",
     "WINDOW_EVENTS",
     "Assembly",
+    "Owner",
     "Poller",
     "Reader",
     "Source",

@@ -21,7 +21,7 @@ from napcore._frame_py import frame, masked_frame
 from napcore._outbox_py import Outbox
 from napcore.types import Flushed
 
-__all__ = ("CAN_WRITE", "WINDOW_BYTES", "WINDOW_EVENTS", "Writer", "flush_ready")
+__all__ = ("CAN_WRITE", "WINDOW_BYTES", "WINDOW_EVENTS", "Owner", "Writer", "flush_ready")
 
 CAN_WRITE: Final = os.name == "posix"
 """Whether a socket's descriptor can be written to."""
@@ -251,6 +251,13 @@ class Writer:
         if lane.at_least_once and (lane.in_flight >= UNCONFIRMED_EVENTS or lane.in_flight_bytes >= UNCONFIRMED_BYTES):
             return True
         return self._bounded() and (lane.in_flight * 2 >= self._width(now) or lane.in_flight_bytes * 2 >= WINDOW_BYTES)
+
+
+class Owner:
+    """Who has an outbox, such as ``Report.ready`` lists, and a writer that ``flush_ready`` finds at once."""
+
+    def __init__(self) -> None:
+        self.writer: Writer | None = None
 
 
 def flush_ready(owners: Sequence[Any], now: float) -> list[Any]:

@@ -26,6 +26,7 @@ __all__ = (
     "Buffer",
     "Event",
     "Outbox",
+    "Owner",
     "Poller",
     "Reader",
     "Report",
@@ -86,6 +87,7 @@ Assembly = _wire.Assembly
 Buffer = _core.Buffer
 Event = _core.Event
 Outbox = _core.Outbox
+Owner = _wire.Owner
 Poller = _wire.Poller
 Reader = _wire.Reader
 Report = _core.Report

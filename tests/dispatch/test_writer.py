@@ -281,7 +281,18 @@ def test_closing_the_descriptor(made: Any, pair: Any) -> None:
         os.fstat(descriptor)
 
 
-def test_flushing_many_at_once(core: Any, wire: Any) -> None:
+def owner_of(wire: Any, writer: Any, ours: bool) -> Any:
+    """Somebody else's class, or one made for it."""
+    if not ours:
+        return SimpleNamespace(writer=writer)
+    owner = type("Session", (wire.Owner,), {})()
+    assert owner.writer is None
+    owner.writer = writer
+    return owner
+
+
+@pytest.mark.parametrize("ours", [lambda number: False, lambda number: True, lambda number: number % 3], ids=range(3))
+def test_flushing_many_at_once(core: Any, wire: Any, ours: Callable[[int], int]) -> None:
     if not wire.CAN_WRITE:
         pytest.skip("no descriptors to write to")
     pairs = [socket.socketpair() for _ in range(300)]
@@ -291,7 +302,7 @@ def test_flushing_many_at_once(core: Any, wire: Any) -> None:
         far.setblocking(False)
         writer = wire.Writer(core.Outbox(message_ttl=math.inf), os.dup(near.fileno()))
         offer(writer, *(b"%d" % event for event in range(number % 5)))
-        owners.append(SimpleNamespace(writer=writer))
+        owners.append(owner_of(wire, writer, bool(ours(number))))
     held, none, closing = owners[1], owners[2], owners[3]
     held.writer.held = True
     none.writer = None
@@ -337,7 +348,8 @@ def test_what_goes_to_many_is_right_for_each(core: Any, wire: Any) -> None:
         near.setblocking(False)
         pairs += [near, far]
         lane = core.Outbox(message_ttl=math.inf)
-        owners.append(SimpleNamespace(writer=wire.Writer(lane, os.dup(near.fileno()), max_in_flight=math.inf)))
+        writer = wire.Writer(lane, os.dup(near.fileno()), max_in_flight=math.inf)
+        owners.append(owner_of(wire, writer, number % 2 == 0))
         # All but every fifth get the same; some have a ping due, some one large event among the small.
         payloads = [*shared, large] if number % 7 == 0 else shared if number % 5 else [b"<own %d>" % number, *shared]
         expected.append(b"".join(payloads))

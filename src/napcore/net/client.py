@@ -14,7 +14,7 @@ from napcore.core.hub import HubClient
 from napcore.core.onebot import OWN_META, heartbeat, lifecycle
 from napcore.core.policy import Policy
 from napcore.core.stats import ClientStatistics
-from napcore.dispatch import Outbox, Writer
+from napcore.dispatch import Outbox, Owner
 from napcore.net.link import Link
 from napcore.types import MessageFormat
 
@@ -85,15 +85,14 @@ class RemoteClient:
         return f"<RemoteClient {self.name!r} sessions={len(self.sessions)}>"
 
 
-class Session:
+class Session(Owner):
     """A client and one account: the event lane, its position and its ledger; at most one link."""
 
     def __init__(self, relay: Relay, client: RemoteClient, self_id: int | None) -> None:
+        super().__init__()
         self.client = client
         self.self_id = self_id
         self.link: ClientLink | None = None
-        self.writer: Writer | None = None
-        """Its link's, for ``flush_ready``."""
         self.connects = 0
         self.dialling = False
         self.retired = False
