@@ -116,6 +116,9 @@ cdef extern from "_index.h" nogil:
     unsigned nc_lowest_bit(uint64_t bits)
     void nc_apply(uint64_t *found, size_t words, nc_rule accounts, nc_rule groups, nc_rule users)
 
+cdef extern from "_prefetch.h" nogil:
+    void nc_prefetch(const void *place)
+
 cdef extern from "_message.h" nogil:
     ctypedef enum nc_conversion_result:
         NC_CONVERTED
@@ -146,12 +149,6 @@ cdef extern from "Python.h":
 
 cdef extern from *:
     """
-    #if defined(__GNUC__) || defined(__clang__)
-    #define nc_prefetch(place) __builtin_prefetch((const void *)(place), 1)
-    #else
-    #define nc_prefetch(place) ((void)(place))
-    #endif
-
     /* Types whose objects come from functions of this module only. Their tp_new stays reachable
      * for those functions, which call it by its C name. */
     static void nc_forbid_new(PyObject *object)
@@ -165,7 +162,6 @@ cdef extern from *:
         PyType_Modified(type);
     }
     """
-    void nc_prefetch(const void *place) noexcept nogil
     void nc_forbid_new(object type)
 
 Buffer = bytes | bytearray | memoryview | str
@@ -412,8 +408,10 @@ cdef struct Batch:
 
 cdef enum:
     # How many offers ahead memory is asked for: first the lane, then, by its content, the place in the ring.
+    # And how many ahead that of an owner, who is to be counted.
     LANES_AHEAD = 16
     PLACES_AHEAD = 6
+    OWNERS_AHEAD = 8
 
 
 cdef bint find_rows(Batch *batch, Router router, Event event, int64_t account) except -1:
@@ -571,6 +569,8 @@ cdef list owners_ready(Batch *batch):
     cdef Py_ssize_t count = 0
     cdef size_t at
     for at in range(batch.touched):
+        if at + OWNERS_AHEAD < batch.touched:
+            nc_prefetch(batch.space.touched[at + OWNERS_AHEAD].owner)
         lane = batch.space.touched[at]
         lane.touched = 0
         if is_ready(lane):

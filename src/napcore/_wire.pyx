@@ -50,6 +50,10 @@ cdef extern from "_pages.h" nogil:
     bint nc_pages_put(nc_pages *pages, const nc_part *parts, int count, size_t size)
     ptrdiff_t nc_pages_send(nc_pages *pages, int descriptor, size_t size, bint *refused)
 
+cdef extern from "_prefetch.h" nogil:
+    void nc_prefetch(const void *place)
+    void nc_prefetch_lines(const void *place, size_t size)
+
 cdef extern from "_frame.h" nogil:
     size_t nc_frame_head(uint8_t *out, unsigned opcode, uint64_t size, unsigned mask_bit)
     void nc_mask(uint8_t *out, const uint8_t *data, size_t size, const uint8_t *key)
@@ -74,6 +78,12 @@ cdef enum:
     PARTS_PER_SEND = 1024  # what POSIX systems take at most
     PARTS = 4096  # in one slice
     FEW = 8  # links whose frames are staged before the first of them is written to
+    # How many of these ahead memory is asked for: the owner, its writer, and then their outbox.
+    OWNERS_AHEAD = 16
+    WRITERS_AHEAD = 8
+    OUTBOXES_AHEAD = 4
+    WRITER_SIZE = 256  # what a write touches of a writer,
+    OUTBOX_SIZE = 256  # and of an outbox
     LINKS = 128  # in one slice, as SLICE
 
 cdef double PING_INTERVAL = 1.0
@@ -520,6 +530,31 @@ def flush_ready(list owners not None, double now):
     return flush_owners(owners, now)
 
 
+cdef inline Writer writer_ahead(list owners, Py_ssize_t at):
+    """The writer of the owner at that place, where it is had without running anything."""
+    owner = owners[at]
+    if isinstance(owner, Owner) and type((<Owner> owner).writer) is Writer:
+        return <Writer> (<Owner> owner).writer
+    return None
+
+
+cdef int fetch_ahead(list owners, Py_ssize_t at, Py_ssize_t total) except -1:
+    """Ask for the memory of those whose turn comes next: the writes between have pushed it out of the caches."""
+    cdef Writer writer
+    if at + OWNERS_AHEAD < total:
+        nc_prefetch(<PyObject *> owners[at + OWNERS_AHEAD])
+    if at + WRITERS_AHEAD < total:
+        writer = writer_ahead(owners, at + WRITERS_AHEAD)
+        if writer is not None:
+            nc_prefetch_lines(<PyObject *> writer, WRITER_SIZE)
+    if at + OUTBOXES_AHEAD < total:
+        writer = writer_ahead(owners, at + OUTBOXES_AHEAD)
+        if writer is not None:
+            nc_prefetch_lines(<PyObject *> writer.lane, OUTBOX_SIZE)
+            nc_prefetch(writer.lane.lane)
+    return 0
+
+
 cdef list flush_owners(list owners, double now):
     """``flush_ready``, for whoever has the list to itself."""
     cdef list left = []
@@ -537,6 +572,7 @@ cdef list flush_owners(list owners, double now):
             most = FEW
             while at < total and jobs < most and parts <= PARTS - PARTS_PER_SEND:
                 owner = owners[at]
+                fetch_ahead(owners, at, total)
                 at += 1
                 found = (<Owner> owner).writer if isinstance(owner, Owner) else owner.writer
                 if type(found) is not Writer:
