@@ -225,7 +225,7 @@ def peek_frame(data, /):
     return make_response(raw, start, &head)
 
 
-def peek_batch(known, telling, doubts not None, other, messages not None, /):
+def peek_batch(known, telling, doubts, other, list messages not None, /):
     """``peek_frame`` for messages that came together: the events among them that are to be routed.
 
     Most are, just as they are: those of an account in ``known``, of a kind that is not in
@@ -236,16 +236,13 @@ def peek_batch(known, telling, doubts not None, other, messages not None, /):
     cdef tuple in_doubt = tuple(doubts)
     cdef list events = []
     cdef int64_t last = 0  # an account whose events are routed, as was found
-    for message in <list?> messages:
+    for message in messages:
         try:
             item = peek_frame(message)
         except BadEvent as error:
             item = error
         if type(item) is Event and (<Event> item).account and (<Event> item).kind not in telling:
-            if (<Event> item).account == last:
-                events.append(item)
-                continue
-            if (<Event> item).account in known and are_empty(in_doubt):
+            if (<Event> item).account == last or ((<Event> item).account in known and are_empty(in_doubt)):
                 last = (<Event> item).account
                 events.append(item)
                 continue

@@ -61,7 +61,6 @@ cdef extern from "_frame.h" nogil:
 CAN_WRITE = bool(NC_CAN_SEND)
 WINDOW_EVENTS = 64
 WINDOW_BYTES = 262144
-SLICE = 128
 
 cdef enum:
     DONE, MORE, BLOCKED, LOST, LATER  # as in Flushed
@@ -84,7 +83,9 @@ cdef enum:
     OUTBOXES_AHEAD = 4
     WRITER_SIZE = 256  # what a write touches of a writer,
     OUTBOX_SIZE = 256  # and of an outbox
-    LINKS = 128  # in one slice, as SLICE
+    LINKS = 128  # in one slice
+
+SLICE = LINKS
 
 cdef double PING_INTERVAL = 1.0
 cdef int SIMD_LEVEL = ("off", "sse2", "avx2").index(_SIMD)

@@ -192,7 +192,7 @@ def test_ages_count_from_birth(world: World) -> None:
     world.delay = 61.0
     world.source.take([text(1)])
     assert (len(waiting(fresh)), stale.outbox.dropped.get("ttl")) == (1, 1)
-    # Half a second later the cached age still is an age, not a moment.
+    # A hundredth of a second later: what was answered is an age, not a moment.
     world.now += 0.01
     world.delay = 0.0
     world.source.take([text(2)])
